@@ -1,0 +1,236 @@
+package builtin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// VMID is the id of a guest, a VM or a container: 100 to 999999999.
+type VMID int
+
+// Describe names the type and its grammar.
+func (VMID) Describe() (string, string) {
+	return "guest id", "a number from 100 to 999999999"
+}
+
+func (v VMID) String() string { return strconv.Itoa(int(v)) }
+
+// UnmarshalText follows pve-vmid of Proxmox's JSON schema.
+func (v *VMID) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil || n < 100 || n > 999999999 || text[0] == '+' {
+		return fmt.Errorf("%q is no guest id: want a number from 100 to 999999999", text)
+	}
+	*v = VMID(n)
+	return nil
+}
+
+// Node is the name of a Proxmox VE node.
+type Node string
+
+// Describe names the type and its grammar.
+func (Node) Describe() (string, string) { return "node", "a host name without its domain" }
+
+var nodeGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+// UnmarshalText follows pve-node of Proxmox's JSON schema.
+func (n *Node) UnmarshalText(text []byte) error {
+	return setName(n, text, nodeGrammar, "node: want letters, digits and '-'")
+}
+
+// StorageID is the name of a storage in Proxmox's storage.cfg.
+type StorageID string
+
+// Describe names the type and its grammar.
+func (StorageID) Describe() (string, string) {
+	return "storage", "a letter, then letters, digits, '-', '_' and '.'"
+}
+
+var storageGrammar = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,98}[A-Za-z0-9]$`)
+
+// UnmarshalText follows pve-storage-id of Proxmox's JSON schema.
+func (s *StorageID) UnmarshalText(text []byte) error {
+	return setName(s, text, storageGrammar, "storage: want a letter, then letters, digits, '-', '_' and '.', two characters at least")
+}
+
+func setName[T ~string](dst *T, text []byte, grammar *regexp.Regexp, want string) error {
+	if !grammar.Match(text) {
+		return fmt.Errorf("%q is no %s", text, want)
+	}
+	*dst = T(text)
+	return nil
+}
+
+// VolID names a volume: STORAGE:NAME, as in backup:backup/vzdump-qemu-100-….vma.zst.
+type VolID string
+
+// Describe names the type and its grammar.
+func (VolID) Describe() (string, string) { return "volume id", "STORAGE:NAME" }
+
+// UnmarshalText checks the storage's name and that the rest cannot leave the
+// storage's folder or be taken for an option.
+func (v *VolID) UnmarshalText(text []byte) error {
+	storage, name, ok := strings.Cut(string(text), ":")
+	if !ok || !storageGrammar.MatchString(storage) || name == "" {
+		return fmt.Errorf("%q is no volume id: want STORAGE:NAME", text)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || part == ".." || part[0] == '-' {
+			return fmt.Errorf("%q is no volume id: %q may not stand in its name", text, part)
+		}
+	}
+	for _, c := range name {
+		if c < ' ' || c == 0x7f || c == '\\' {
+			return fmt.Errorf("%q is no volume id: it has the character %q", text, c)
+		}
+	}
+	*v = VolID(text)
+	return nil
+}
+
+// Storage is the part before the colon; needs match on it.
+func (v VolID) Storage() StorageID { s, _, _ := strings.Cut(string(v), ":"); return StorageID(s) }
+
+// Name is the part after the colon.
+func (v VolID) Name() string { _, n, _ := strings.Cut(string(v), ":"); return n }
+
+// ScopeText is what a need's glob is matched with.
+func (v VolID) ScopeText() string { return string(v.Storage()) }
+
+// Duration is a span of time; as text 90s, 10m, 2h30m, or a number of seconds.
+type Duration time.Duration
+
+// Describe names the type and its grammar.
+func (Duration) Describe() (string, string) {
+	return "duration", "90s, 10m, 2h30m, 7d, or a number of seconds"
+}
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes what UnmarshalText reads.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads Go's durations, days, and plain seconds.
+func (d *Duration) UnmarshalText(text []byte) error {
+	s := string(text)
+	if n, err := strconv.ParseFloat(s, 64); err == nil && n >= 0 && n < 1e9 {
+		*d = Duration(n * float64(time.Second))
+		return nil
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			*d = Duration(time.Duration(n) * 24 * time.Hour)
+			return nil
+		}
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is no duration: want 90s, 10m, 2h30m, 7d, or a number of seconds", s)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Bytes is a size in bytes; as text also 512MiB, 32GiB, 2T (binary multiples).
+type Bytes int64
+
+// Describe names the type and its grammar.
+func (Bytes) Describe() (string, string) {
+	return "size", "bytes, or with a unit: 512MiB, 32GiB, 2TiB"
+}
+
+// UnmarshalText reads bytes with or without a unit. Units are powers of 1024,
+// as everywhere in Proxmox and ZFS.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	s := strings.TrimSuffix(strings.TrimSuffix(string(text), "B"), "i")
+	shift := 0
+	if s != "" {
+		if i := strings.IndexByte("KMGTP", s[len(s)-1]); i >= 0 {
+			shift, s = 10*(i+1), s[:len(s)-1]
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 || n > (1<<63-1)>>shift {
+		return fmt.Errorf("%q is no size: want bytes, or a number with KiB, MiB, GiB or TiB", text)
+	}
+	*b = Bytes(n << shift)
+	return nil
+}
+
+// Secret is a handle of a secret in nixmox's configuration: its name, never
+// its text, which only Reveal gives, to the function that needs it.
+type Secret struct{ name string }
+
+// NamedSecret is the handle of a name.
+func NamedSecret(name string) Secret { return Secret{name} }
+
+// Name is the secret's name in the configuration.
+func (s Secret) Name() string   { return s.name }
+func (s Secret) String() string { return fmt.Sprintf("secret(%q)", s.name) }
+
+// GoString keeps %#v from looking inside.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalJSON writes a reference.
+func (s Secret) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]string{"secret": s.name})
+}
+
+// Reveal is the secret's text. Never log it, store it, or hand it to another
+// process in argv or environment.
+func (s Secret) Reveal(ctx context.Context) (string, error) {
+	run := CallFrom(ctx).Run
+	if run.Secret == nil {
+		return "", Faultf(NotFound, "secret %q", s.name).Hinting("name it in the [secrets] table of the configuration")
+	}
+	return run.Secret(s.name)
+}
+
+// Keep says how many of a list of dated things stay, by the rules that
+// Proxmox and the engine's retention use. All zero keeps everything.
+type Keep struct {
+	Last    int `name:"last" default:"0" doc:"the newest so many"`
+	Hourly  int `name:"hourly" default:"0" doc:"the newest of each of so many hours"`
+	Daily   int `name:"daily" default:"0" doc:"the newest of each of so many days"`
+	Weekly  int `name:"weekly" default:"0" doc:"the newest of each of so many ISO weeks"`
+	Monthly int `name:"monthly" default:"0" doc:"the newest of each of so many months"`
+	Yearly  int `name:"yearly" default:"0" doc:"the newest of each of so many years"`
+	Minimum int `name:"minimum" default:"1" doc:"at least so many of ours stay, whatever the rules say"`
+}
+
+// Later is a value that a plan may not know yet, because a planned call will
+// make it: the name of an archive to come. A field or argument of this type
+// may be passed on, opaque, in a plan; any other use of it ends the plan.
+type Later[T any] struct {
+	Value T
+	From  Place // the planned call; "" when the value is known
+}
+
+// Now is a value that is known.
+func Now[T any](v T) Later[T] { return Later[T]{Value: v} }
+
+// PlannedBy is a value that the planned call will make.
+func PlannedBy[T any](c *Call) Later[T] { return Later[T]{From: c.Place} }
+
+// Known reports whether the value is there.
+func (l Later[T]) Known() bool { return l.From == "" }
+
+func (l Later[T]) opaque() (Opaque, bool) { return Opaque{From: l.From}, l.From != "" }
+func (l *Later[T]) setFrom(p Place)       { l.From = p }
+
+type later interface{ setFrom(Place) }
+
+// Opaque stands, in a plan, for a value that only the run will know.
+type Opaque struct{ From Place }
+
+func (o Opaque) String() string { return "(known after call " + string(o.From) + ")" }
+
+// Ends is the end of the plan, because the value was used.
+func (o Opaque) Ends(use string) *Stop {
+	return Stopf(PlanEnds, "what call %s will return %s", o.From, use)
+}

@@ -1,0 +1,540 @@
+package builtin
+
+import (
+	"encoding"
+	"fmt"
+	"math/big"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// TypeKind is the shape of a value that crosses between a language and Go.
+type TypeKind int
+
+// Between the two, values are neutral: nil, bool, int64, *big.Int (what
+// int64 cannot hold), float64, string, time.Time, time.Duration, Secret,
+// Opaque, []any, map[string]any, *Record, Callback, and, where the type is
+// KindValue, whatever the language has.
+const (
+	KindBool TypeKind = iota
+	KindInt
+	KindFloat
+	KindString
+	KindTime
+	KindDuration
+	KindSecret
+	KindList
+	KindMap // keys are strings
+	KindRecord
+	KindValue
+	KindCallback
+)
+
+var kindNames = [...]string{"bool", "int", "float", "string", "time", "duration", "secret", "list", "dict", "record", "any value", "function"}
+
+// Type is what the definition of a built-in knows of a Go type: made once by
+// reflection, used for every call.
+type Type struct {
+	Kind   TypeKind
+	Name   string // for people: "guest id", "list of guest id"
+	Doc    string // the grammar of a named type
+	Elem   *Type  // of a list or a dict
+	Fields []Field
+	// Later types may be opaque in a plan.
+	Later bool
+
+	goType   reflect.Type
+	text     bool // parsed by encoding.TextUnmarshaler
+	optional bool // a pointer: None is nil
+}
+
+// Field is one argument of a built-in, or one field of a record.
+type Field struct {
+	Name       string
+	Doc        string
+	Type       *Type
+	Enum       []string
+	HasDefault bool
+	Default    string // as the definition's tag has it
+	Scope      string // what of the world it names: guest, storage, node …; needs match on it
+	Volatile   bool   // not compared between plan and run: times, rates, sizes in use
+
+	index []int
+	value reflect.Value // of the default
+}
+
+// Record is a neutral value with named fields in a fixed order.
+type Record struct {
+	Type   *Type
+	Values []any
+}
+
+// Get is the value of a field.
+func (r *Record) Get(name string) (any, bool) {
+	for i := range r.Type.Fields {
+		if r.Type.Fields[i].Name == name {
+			return r.Values[i], true
+		}
+	}
+	return nil, false
+}
+
+// describer is implemented by named types: a name and the grammar of its text.
+type describer interface{ Describe() (name, doc string) }
+
+var (
+	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+	callbackType    = reflect.TypeFor[Callback]()
+	anyType         = reflect.TypeFor[any]()
+	timeType        = reflect.TypeFor[time.Time]()
+	durationType    = reflect.TypeFor[Duration]()
+	secretType      = reflect.TypeFor[Secret]()
+	laterType       = reflect.TypeFor[later]()
+)
+
+// TypeOf describes a Go type. It panics on what no language could pass, which
+// the first test of a module finds.
+func TypeOf(t reflect.Type) *Type {
+	out := &Type{goType: t}
+	switch {
+	case t == callbackType:
+		out.Kind = KindCallback
+	case t == anyType:
+		out.Kind = KindValue
+	case t == timeType:
+		out.Kind = KindTime
+	case t == durationType:
+		out.Kind, out.text = KindDuration, true
+	case t == secretType:
+		out.Kind = KindSecret
+	case reflect.PointerTo(t).Implements(laterType):
+		inner, _ := t.FieldByName("Value")
+		out = TypeOf(inner.Type)
+		out.goType, out.Later = t, true
+		return out
+	default:
+		out.shape(t)
+	}
+	if out.Name == "" {
+		out.Name = kindNames[out.Kind]
+	}
+	if d, ok := reflect.Zero(t).Interface().(describer); ok {
+		out.Name, out.Doc = d.Describe()
+	}
+	return out
+}
+
+func (t *Type) shape(g reflect.Type) {
+	t.text = reflect.PointerTo(g).Implements(textUnmarshaler)
+	switch g.Kind() {
+	case reflect.Bool:
+		t.Kind = KindBool
+	case reflect.Int, reflect.Int64, reflect.Int32, reflect.Uint64, reflect.Uint32, reflect.Uint:
+		t.Kind = KindInt
+	case reflect.Float64:
+		t.Kind = KindFloat
+	case reflect.String:
+		t.Kind = KindString
+	case reflect.Slice:
+		t.Kind, t.Elem = KindList, TypeOf(g.Elem())
+		t.Name = "list of " + t.Elem.Name
+	case reflect.Map:
+		if g.Key().Kind() != reflect.String {
+			panic("builtin: keys of " + g.String() + " are no strings")
+		}
+		t.Kind, t.Elem = KindMap, TypeOf(g.Elem())
+		t.Name = "dict of " + t.Elem.Name
+	case reflect.Pointer:
+		inner := TypeOf(g.Elem())
+		*t = *inner
+		t.goType, t.optional = g, true
+	case reflect.Struct:
+		t.Kind, t.Name = KindRecord, g.Name()
+		t.Fields = fieldsOf(g, nil)
+	default:
+		panic("builtin: no language can pass a " + g.String())
+	}
+}
+
+func fieldsOf(g reflect.Type, prefix []int) []Field {
+	var out []Field
+	for i := range g.NumField() {
+		sf := g.Field(i)
+		index := append(append([]int(nil), prefix...), i)
+		if sf.Anonymous {
+			out = append(out, fieldsOf(sf.Type, index)...)
+			continue
+		}
+		name, ok := sf.Tag.Lookup("name")
+		if !ok {
+			if sf.IsExported() && g != reflect.TypeFor[Fault]() {
+				panic("builtin: field " + g.String() + "." + sf.Name + " has no name tag")
+			}
+			continue
+		}
+		f := Field{Name: name, Doc: sf.Tag.Get("doc"), Type: TypeOf(sf.Type), Scope: sf.Tag.Get("scope"), index: index}
+		_, f.Volatile = sf.Tag.Lookup("volatile")
+		if enum := sf.Tag.Get("enum"); enum != "" {
+			f.Enum = strings.Split(enum, ",")
+		}
+		if text, ok := sf.Tag.Lookup("default"); ok {
+			f.HasDefault, f.Default = true, text
+			f.value = reflect.New(sf.Type).Elem()
+			if text != "" {
+				v, err := f.Type.Parse(text)
+				if err == nil {
+					err = f.Type.set(f.value, v)
+				}
+				if err != nil {
+					panic(fmt.Sprintf("builtin: default of %s.%s: %v", g, sf.Name, err))
+				}
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// Parse makes a neutral value of a text, as on a command line: lists take
+// commas, durations and sizes their units.
+func (t *Type) Parse(text string) (any, error) {
+	switch t.Kind {
+	case KindBool:
+		switch text {
+		case "true", "yes", "on", "1":
+			return true, nil
+		case "false", "no", "off", "0":
+			return false, nil
+		}
+		return nil, fmt.Errorf("want true or false, got %q", text)
+	case KindInt:
+		if t.text {
+			return text, nil
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("want a whole number, got %q", text)
+		}
+		return n, nil
+	case KindFloat:
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return nil, fmt.Errorf("want a number, got %q", text)
+		}
+		return n, nil
+	case KindString, KindDuration:
+		return text, nil
+	case KindList:
+		list := []any{}
+		for _, part := range strings.Split(text, ",") {
+			if part = strings.TrimSpace(part); part == "" {
+				continue
+			}
+			v, err := t.Elem.Parse(part)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		return list, nil
+	}
+	return nil, fmt.Errorf("a %s cannot be given as text", t.Name)
+}
+
+// set stores a neutral value in a Go one, checking it on the way.
+func (t *Type) set(dst reflect.Value, v any) error {
+	if t.Later {
+		if o, ok := v.(Opaque); ok {
+			dst.Addr().Interface().(later).setFrom(o.From)
+			return nil
+		}
+		dst = dst.FieldByName("Value")
+	}
+	if t.optional {
+		if v == nil {
+			dst.SetZero()
+			return nil
+		}
+		dst.Set(reflect.New(dst.Type().Elem()))
+		dst = dst.Elem()
+	}
+	if o, ok := v.(Opaque); ok && t.Kind != KindValue {
+		return o.Ends("is needed to go on")
+	}
+	if t.text {
+		return t.setText(dst, v)
+	}
+	switch t.Kind {
+	case KindValue:
+		if v != nil {
+			dst.Set(reflect.ValueOf(v))
+		}
+		return nil
+	case KindBool:
+		if b, ok := v.(bool); ok {
+			dst.SetBool(b)
+			return nil
+		}
+	case KindInt:
+		return t.setInt(dst, v)
+	case KindFloat:
+		switch n := v.(type) {
+		case float64:
+			dst.SetFloat(n)
+			return nil
+		case int64:
+			dst.SetFloat(float64(n))
+			return nil
+		}
+	case KindString:
+		if s, ok := v.(string); ok {
+			dst.SetString(s)
+			return nil
+		}
+	case KindTime, KindSecret, KindCallback:
+		if v != nil && reflect.TypeOf(v).AssignableTo(dst.Type()) {
+			dst.Set(reflect.ValueOf(v))
+			return nil
+		}
+	case KindList:
+		if list, ok := v.([]any); ok {
+			out := reflect.MakeSlice(dst.Type(), len(list), len(list))
+			for i, e := range list {
+				if err := t.Elem.set(out.Index(i), e); err != nil {
+					return fmt.Errorf("item %d: %w", i, err)
+				}
+			}
+			dst.Set(out)
+			return nil
+		}
+	case KindMap:
+		if m, ok := v.(map[string]any); ok {
+			out := reflect.MakeMapWithSize(dst.Type(), len(m))
+			for k, e := range m {
+				ev := reflect.New(dst.Type().Elem()).Elem()
+				if err := t.Elem.set(ev, e); err != nil {
+					return fmt.Errorf("%q: %w", k, err)
+				}
+				out.SetMapIndex(reflect.ValueOf(k).Convert(dst.Type().Key()), ev)
+			}
+			dst.Set(out)
+			return nil
+		}
+	case KindRecord:
+		return t.setRecord(dst, v)
+	}
+	return t.mismatch(v)
+}
+
+func (t *Type) mismatch(v any) error {
+	return fmt.Errorf("want %s, got %s", article(t.Name), NeutralName(v))
+}
+
+func (t *Type) setText(dst reflect.Value, v any) error {
+	var text string
+	switch n := v.(type) {
+	case string:
+		text = n
+	case int64:
+		text = strconv.FormatInt(n, 10)
+	case time.Duration:
+		text = n.String()
+	default:
+		return t.mismatch(v)
+	}
+	return dst.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text))
+}
+
+func (t *Type) setInt(dst reflect.Value, v any) error {
+	switch n := v.(type) {
+	case int64:
+		if dst.CanInt() && !dst.OverflowInt(n) {
+			dst.SetInt(n)
+			return nil
+		}
+		if dst.CanUint() && n >= 0 && !dst.OverflowUint(uint64(n)) {
+			dst.SetUint(uint64(n))
+			return nil
+		}
+		return fmt.Errorf("%d is out of range", n)
+	case *big.Int:
+		if dst.CanUint() && n.IsUint64() && !dst.OverflowUint(n.Uint64()) {
+			dst.SetUint(n.Uint64())
+			return nil
+		}
+		return fmt.Errorf("%s is out of range", n)
+	}
+	return t.mismatch(v)
+}
+
+func (t *Type) setRecord(dst reflect.Value, v any) error {
+	values := map[string]any{}
+	switch r := v.(type) {
+	case map[string]any:
+		values = r
+	case *Record:
+		for i, f := range r.Type.Fields {
+			values[f.Name] = r.Values[i]
+		}
+	default:
+		return t.mismatch(v)
+	}
+	seen := 0
+	for i := range t.Fields {
+		f := &t.Fields[i]
+		e, ok := values[f.Name]
+		if ok {
+			seen++
+		}
+		if err := f.set(dst, e, ok); err != nil {
+			return err
+		}
+	}
+	if seen < len(values) {
+		for name := range values {
+			if !t.hasField(name) {
+				return fmt.Errorf("a %s has no field %q", t.Name, name)
+			}
+		}
+	}
+	return nil
+}
+
+func (t *Type) hasField(name string) bool {
+	for i := range t.Fields {
+		if t.Fields[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// set fills the field of a struct from a neutral value or from its default.
+func (f *Field) set(structure reflect.Value, v any, given bool) error {
+	dst := structure.FieldByIndex(f.index)
+	if !given || v == nil && f.HasDefault && f.Type.Kind != KindValue {
+		if !f.HasDefault {
+			return fmt.Errorf("%s is missing", f.Name)
+		}
+		dst.Set(f.value)
+		return nil
+	}
+	if err := f.Type.set(dst, v); err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	if f.Enum != nil && !dst.IsZero() {
+		for _, e := range f.Enum {
+			if e == dst.String() {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: %q is none of %s", f.Name, dst.String(), strings.Join(f.Enum, ", "))
+	}
+	return nil
+}
+
+// Neutral turns a Go value of the type into a neutral one.
+func (t *Type) Neutral(v any) any { return t.get(reflect.ValueOf(v)) }
+
+func (t *Type) get(v reflect.Value) any {
+	if !v.IsValid() {
+		return nil
+	}
+	if t.Later {
+		if l := v.Interface().(interface{ opaque() (Opaque, bool) }); true {
+			if o, unknown := l.opaque(); unknown {
+				return o
+			}
+		}
+		v = v.FieldByName("Value")
+	}
+	if t.optional {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	switch t.Kind {
+	case KindBool:
+		return v.Bool()
+	case KindInt:
+		if v.CanInt() {
+			return v.Int()
+		}
+		if u := v.Uint(); u > 1<<63-1 {
+			return new(big.Int).SetUint64(u)
+		}
+		return int64(v.Uint())
+	case KindFloat:
+		return v.Float()
+	case KindString:
+		return v.String()
+	case KindDuration:
+		return time.Duration(v.Int())
+	case KindTime:
+		return v.Interface().(time.Time).UTC()
+	case KindList:
+		out := make([]any, v.Len())
+		for i := range out {
+			out[i] = t.Elem.get(v.Index(i))
+		}
+		return out
+	case KindMap:
+		out := make(map[string]any, v.Len())
+		for it := v.MapRange(); it.Next(); {
+			out[it.Key().String()] = t.Elem.get(it.Value())
+		}
+		return out
+	case KindRecord:
+		if len(t.Fields) == 0 {
+			return nil
+		}
+		out := &Record{Type: t, Values: make([]any, len(t.Fields))}
+		for i := range t.Fields {
+			out.Values[i] = t.Fields[i].Type.get(v.FieldByIndex(t.Fields[i].index))
+		}
+		return out
+	}
+	return v.Interface()
+}
+
+// NeutralName is what a neutral value is called in a message.
+func NeutralName(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "None"
+	case bool:
+		return "a bool"
+	case int64, *big.Int:
+		return fmt.Sprintf("the int %v", v)
+	case float64:
+		return "a float"
+	case string:
+		if len(v) > 60 {
+			v = v[:60] + "…"
+		}
+		return fmt.Sprintf("the string %q", v)
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a dict"
+	case *Record:
+		return article(v.Type.Name)
+	case Callback:
+		return "a function"
+	case Secret:
+		return "a secret"
+	case Opaque:
+		return "a value that only the run will know"
+	}
+	return fmt.Sprintf("a %T", v)
+}
+
+func article(name string) string {
+	if strings.ContainsAny(name[:1], "aeioAEIO") {
+		return "an " + name
+	}
+	return "a " + name
+}
