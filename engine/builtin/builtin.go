@@ -39,6 +39,20 @@ type Module struct {
 	Funcs []Func
 }
 
+// NewModule makes a module of its functions, which learn its name. It panics
+// on a name that stands twice, which the first test of the module finds.
+func NewModule(name, doc string, funcs ...Func) Module {
+	seen := map[string]bool{}
+	for i := range funcs {
+		funcs[i].Module = name
+		if seen[funcs[i].Name] {
+			panic("builtin: " + funcs[i].QualifiedName() + " is defined twice")
+		}
+		seen[funcs[i].Name] = true
+	}
+	return Module{Name: name, Doc: doc, Funcs: funcs}
+}
+
 // Func finds a built-in of the module by its name.
 func (m Module) Func(name string) (*Func, bool) {
 	for i := range m.Funcs {

@@ -95,6 +95,10 @@ type Run struct {
 	Handle func(call Call, handle string) error
 	// Defer keeps a function of the playbook for the end of the run.
 	Defer func(call Call, fn Callback)
+	// Sleep waits, on the engine's clock.
+	Sleep func(ctx context.Context, d time.Duration) error
+	// LockDir is where locks are files.
+	LockDir string
 	// Branches counts the parallel branches that are alive, of the whole run.
 	Branches atomic.Int64
 }
@@ -150,6 +154,8 @@ type Callback interface {
 	// Fork readies it to run beside others, on a thread of its own with the
 	// branch given: function and arguments are frozen at once.
 	Fork(branch *Branch, args ...Value) func(ctx context.Context) (Value, error)
+	// True is what the language takes a value for in a condition.
+	True(v Value) bool
 }
 
 type branchKey struct{}

@@ -37,9 +37,9 @@ type Fault struct {
 	Transient bool
 	// Cause is the Go error behind it, if any; for errors.Is and errors.As.
 	Cause error
-	// At and Call are filled in by the language: where in the playbook.
-	At   Position
-	Call string
+	// Stack is where in the playbook it happened, outermost call first; the
+	// language fills it in.
+	Stack []Position
 }
 
 // Faultf makes a fault of a kind; format says what was tried, and on what.

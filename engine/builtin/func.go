@@ -258,6 +258,14 @@ func (f *Func) Scope(args any) (sort string, values []string, ok bool) {
 	return f.scope.Scope, values, true
 }
 
+// ScopeOf is the argument that needs match on, its sort, and whether there is one.
+func (f *Func) ScopeOf() (argument, sort string, ok bool) {
+	if f.scope == nil {
+		return "", "", false
+	}
+	return f.scope.Name, f.scope.Scope, true
+}
+
 func scopeText(v reflect.Value) string {
 	if l := v; l.Kind() == reflect.Struct {
 		v = l.FieldByName("Value")

@@ -243,6 +243,16 @@ func (t *Type) Parse(text string) (any, error) {
 	return nil, fmt.Errorf("a %s cannot be given as text", t.Name)
 }
 
+// Convert checks a neutral value against the type and gives it back in the
+// type's own form.
+func (t *Type) Convert(v any) (any, error) {
+	dst := reflect.New(t.goType).Elem()
+	if err := t.set(dst, v); err != nil {
+		return nil, err
+	}
+	return t.get(dst), nil
+}
+
 // set stores a neutral value in a Go one, checking it on the way.
 func (t *Type) set(dst reflect.Value, v any) error {
 	if t.Later {
@@ -538,3 +548,7 @@ func article(name string) string {
 	}
 	return "a " + name
 }
+
+// NeutralOf turns a value of any describable Go type into a neutral one. It
+// describes the type each time; results of calls have theirs described once.
+func NeutralOf(v any) any { return TypeOf(reflect.TypeOf(v)).Neutral(v) }

@@ -1,0 +1,27 @@
+package builtin
+
+import "fmt"
+
+// Param is a parameter of a playbook's main: a flag, perhaps an environment
+// variable, with a type and a default.
+type Param struct {
+	Name     string
+	Type     *Type
+	Doc      string
+	Env      string // "" if no variable gives it
+	Required bool
+	Default  any // neutral; nil if required
+	At       Position
+}
+
+// Neutral checks a neutral value against the parameter's type.
+func (p *Param) Neutral(v any) (any, error) {
+	if v == nil && !p.Required && p.Default == nil {
+		return nil, nil
+	}
+	out, err := p.Type.Convert(v)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,146 @@
+// Package engine runs playbooks. It owns the performer chain, through which
+// every call of a built-in goes: announced, checked, performed, and its end
+// told. It names no module and imports none: whoever makes an Engine hands
+// them in.
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"nixmox/engine/builtin"
+	"nixmox/engine/event"
+	"nixmox/engine/policy"
+	"nixmox/engine/source"
+	"nixmox/engine/starvm"
+)
+
+// Engine is what runs have in common. Its fields are set once, before use.
+type Engine struct {
+	Modules []builtin.Module
+	Std     fs.FS      // the standard library: @std//
+	Sink    event.Sink // hears what happens; nil for nobody
+	Clock   Clock
+	Limits  starvm.Limits
+	LockDir string // where locks of with_lock are files; made when first needed
+	// Secret reveals a secret of the configuration by name.
+	Secret func(name string) (string, error)
+}
+
+// Clock is the engine's time: the machine's, or a test's, or the lab's.
+type Clock struct {
+	Now   func() time.Time
+	Sleep func(ctx context.Context, d time.Duration) error
+}
+
+// WallClock is the machine's clock.
+func WallClock() Clock {
+	return Clock{
+		Now: func() time.Time { return time.Now().UTC() },
+		Sleep: func(ctx context.Context, d time.Duration) error {
+			t := time.NewTimer(d)
+			defer t.Stop()
+			select {
+			case <-t.C:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+	}
+}
+
+// DefaultLimits bound a playbook that the operator gave no limits.
+var DefaultLimits = starvm.Limits{Steps: 1e9, Memory: 1 << 30}
+
+// Playbook is a playbook that loaded and checks.
+type Playbook struct {
+	Name string // without folder and ending
+	*starvm.Playbook
+}
+
+// Load reads a playbook and checks what can be checked without running its
+// main. Errors are *source.Problem or source.Problems.
+func (e *Engine) Load(ctx context.Context, roots source.Roots, file string) (*Playbook, error) {
+	language := &starvm.Language{Modules: e.Modules, AtHand: AtHand(), Limits: e.Limits}
+	loaded, err := language.Load(ctx, roots, file)
+	if err != nil {
+		return nil, err
+	}
+	p := &Playbook{Name: nameOf(file), Playbook: loaded}
+	problems := policy.Check(p.Needs, e.Modules, p.Params)
+	problems = append(problems, checkParams(p.Params)...)
+	if problems != nil {
+		return nil, problems
+	}
+	return p, nil
+}
+
+func nameOf(file string) string {
+	start, end := 0, len(file)
+	for i, c := range file {
+		if c == '/' {
+			start = i + 1
+		}
+	}
+	if ending := len(".star"); end-start > ending && file[end-ending:] == ".star" {
+		end -= ending
+	}
+	return file[start:end]
+}
+
+// EngineFlags are the names that a playbook's parameter cannot have, because
+// the command line has given them a meaning for every playbook.
+var EngineFlags = []string{"config", "lab", "lab-clock", "lab-fault", "state", "timeout", "log-file", "quiet", "verbose",
+	"json", "dry-run", "help", "wait", "no-lab", "color"}
+
+func checkParams(params []builtin.Param) source.Problems {
+	var problems source.Problems
+	for _, p := range params {
+		for _, taken := range EngineFlags {
+			if p.Name == taken || flagName(p.Name) == taken {
+				problems = append(problems, &source.Problem{At: p.At, What: fmt.Sprintf("parameter %s: --%s is a flag of nixmox itself", p.Name, taken),
+					Hint: "give the parameter another name"})
+			}
+		}
+	}
+	return problems
+}
+
+// Check finds what a run of a loaded playbook would stumble over.
+func (e *Engine) Check(p *Playbook) source.Problems {
+	var problems source.Problems
+	for _, use := range starvm.Uses(p.Playbook, e.Modules) {
+		for i := range e.Modules {
+			m := &e.Modules[i]
+			if m.Name != use.Module {
+				continue
+			}
+			f, ok := m.Func(use.Name)
+			if !ok {
+				problems = append(problems, &source.Problem{At: use.At, What: fmt.Sprintf("%s has no function %q", m.Name, use.Name), Hint: "nixmox doc " + m.Name})
+			} else if !policy.Declared(p.Needs, f) {
+				problems = append(problems, &source.Problem{At: use.At, What: f.QualifiedName() + " is not among the needs of this playbook",
+					Hint: policy.Declare(f)})
+			}
+		}
+	}
+	return problems
+}
+
+// newID makes the id of a run: sortable by time, unique without asking anybody.
+func newID(now time.Time) string {
+	var entropy [10]byte
+	for i := range entropy {
+		entropy[i] = byte(rand.IntN(256))
+	}
+	var id ulid.ULID
+	_ = id.SetTime(ulid.Timestamp(now)) // fails after the year 10889
+	_ = id.SetEntropy(entropy[:])       // fails for another length than 10
+	return id.String()
+}

@@ -1,0 +1,259 @@
+// Package source reads the files of a playbook: the playbook itself, its
+// neighbours and the standard library, and nothing outside these two roots.
+// It orders them by who loads whom. It must know no language: a language
+// tells it what a file loads.
+package source
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"nixmox/engine/builtin"
+)
+
+// Std is the prefix of files of the standard library.
+const Std = "@std//"
+
+// MaxFile is the size in bytes above which a file is no playbook.
+const MaxFile = 1 << 20
+
+// Problem is why a playbook does not check: what is wrong, where, and what
+// to do about it.
+type Problem struct {
+	At   builtin.Position `json:"at"`
+	What string           `json:"what"`
+	Hint string           `json:"hint,omitempty"`
+}
+
+func (p *Problem) Error() string {
+	if p.At.File == "" {
+		return p.What
+	}
+	return p.At.String() + ": " + p.What
+}
+
+// Problems are all that was found; never empty when used as an error.
+type Problems []*Problem
+
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// ProblemAt makes a Problem.
+func ProblemAt(at builtin.Position, format string, args ...any) *Problem {
+	return &Problem{At: at, What: fmt.Sprintf(format, args...)}
+}
+
+// File is one file of a playbook.
+type File struct {
+	Name   string // in its root, with Std before it if that is the root
+	Shown  string // as a person knows it: "playbooks/backup.star"
+	Text   []byte
+	Digest string // SHA-256, hex
+}
+
+// Ref is where a file loads another.
+type Ref struct {
+	Path string
+	At   builtin.Position
+}
+
+// Roots are the only places that files come from.
+type Roots struct {
+	Playbook fs.FS  // the playbook's folder
+	Shown    string // how a person names that folder; "" for the current one
+	Std      fs.FS  // the standard library
+	close    func() error
+}
+
+// Dir opens the folder that a playbook stands in. Its file system follows no
+// symbolic link out of the folder. name is the playbook within it.
+func Dir(playbook string, std fs.FS) (roots Roots, name string, err error) {
+	dir, name := filepath.Split(playbook)
+	open := dir
+	if open == "" {
+		open = "."
+	}
+	root, err := os.OpenRoot(open)
+	if err != nil {
+		return Roots{}, "", err
+	}
+	return Roots{Playbook: root.FS(), Shown: filepath.ToSlash(dir), Std: std, close: root.Close}, name, nil
+}
+
+// Close releases the folder.
+func (r Roots) Close() error {
+	if r.close == nil {
+		return nil
+	}
+	return r.close()
+}
+
+// Graph is a playbook with all that it loads.
+type Graph struct {
+	Main   *File
+	Files  []*File // each after those it loads; Main is the last
+	Digest string  // over the names and digests of all
+
+	byName map[string]*File
+}
+
+// Resolve is the file that a load of path in file from means.
+func (g *Graph) Resolve(from *File, path string) *File {
+	name, err := resolve(from, path)
+	if err != nil {
+		return nil
+	}
+	return g.byName[name]
+}
+
+// Load reads the playbook and, in depth, what it loads. loads says, in a
+// language's stead, what a file loads; its error is returned as it is.
+func (r Roots) Load(main string, loads func(*File) ([]Ref, error)) (*Graph, error) {
+	g := &Graph{byName: map[string]*File{}}
+	var trail []string
+	var visit func(name string, at builtin.Position) (*File, error)
+	visit = func(name string, at builtin.Position) (*File, error) {
+		for i, open := range trail {
+			if open == name {
+				return nil, &Problem{At: at, What: "load cycle: " + strings.Join(append(trail[i:], name), " loads "),
+					Hint: "move what both need into a third file"}
+			}
+		}
+		if f, ok := g.byName[name]; ok {
+			return f, nil
+		}
+		f, err := r.read(name, at)
+		if err != nil {
+			return nil, err
+		}
+		trail = append(trail, name)
+		refs, err := loads(f)
+		if err != nil {
+			return nil, err
+		}
+		for _, ref := range refs {
+			target, err := resolve(f, ref.Path)
+			if err != nil {
+				return nil, &Problem{At: ref.At, What: err.Error(), Hint: `load files beside the playbook or below it, or "@std//NAME.star"`}
+			}
+			if _, err := visit(target, ref.At); err != nil {
+				return nil, err
+			}
+		}
+		trail = trail[:len(trail)-1]
+		g.byName[name] = f
+		g.Files = append(g.Files, f)
+		return f, nil
+	}
+	f, err := visit(main, builtin.Position{})
+	if err != nil {
+		return nil, err
+	}
+	g.Main = f
+	sum := sha256.New()
+	for _, f := range g.Files {
+		_, _ = fmt.Fprintf(sum, "%s %s\n", f.Digest, f.Name) // a hash takes every write
+	}
+	g.Digest = hex.EncodeToString(sum.Sum(nil))
+	return g, nil
+}
+
+// resolve turns what a load names into a File's Name. It refuses whatever
+// would leave the root; symbolic links are the file system's own affair.
+func resolve(from *File, target string) (string, error) {
+	if rest, ok := strings.CutPrefix(target, Std); ok {
+		if !fs.ValidPath(rest) || rest == "." {
+			return "", fmt.Errorf("load of %q: no name of a library", target)
+		}
+		return target, nil
+	}
+	if target == "" || strings.ContainsAny(target, "\\\x00") || strings.HasPrefix(target, "/") || strings.HasPrefix(target, "@") {
+		return "", fmt.Errorf("load of %q: not a file beside the playbook", target)
+	}
+	for part := range strings.SplitSeq(target, "/") {
+		if part == ".." {
+			return "", fmt.Errorf("load of %q: it leaves the playbook's folder", target)
+		}
+	}
+	if rest, ok := strings.CutPrefix(from.Name, Std); ok {
+		return Std + path.Join(path.Dir(rest), target), nil
+	}
+	return path.Join(path.Dir(from.Name), target), nil
+}
+
+func (r Roots) read(name string, at builtin.Position) (*File, error) {
+	f := &File{Name: name, Shown: r.Shown + name}
+	root, rest := r.Playbook, name
+	if lib, ok := strings.CutPrefix(name, Std); ok {
+		root, rest, f.Shown = r.Std, lib, name
+	}
+	text, err := readFile(root, rest)
+	if err != nil {
+		p := &Problem{At: at, What: fmt.Sprintf("cannot read %s: %v", f.Shown, reason(err))}
+		if errors.Is(err, fs.ErrNotExist) {
+			p.What = f.Shown + ": no such file"
+		}
+		if strings.HasPrefix(name, Std) {
+			p.Hint = "libraries there are: " + list(r.Std)
+		}
+		return nil, p
+	}
+	f.Text = text
+	sum := sha256.Sum256(text)
+	f.Digest = hex.EncodeToString(sum[:])
+	return f, nil
+}
+
+func readFile(root fs.FS, name string) ([]byte, error) {
+	if root == nil {
+		return nil, fs.ErrNotExist
+	}
+	file, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	text, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
+	if err == nil && len(text) > MaxFile {
+		err = fmt.Errorf("it is larger than %d bytes", MaxFile)
+	}
+	return text, err
+}
+
+func reason(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}
+
+func list(root fs.FS) string {
+	names, err := fs.Glob(root, "*.star")
+	if err != nil || len(names) == 0 {
+		return "none"
+	}
+	for i := range names {
+		names[i] = Std + names[i]
+	}
+	return strings.Join(names, ", ")
+}
