@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -28,6 +31,9 @@ type Engine struct {
 	Clock   Clock
 	Limits  starvm.Limits
 	LockDir string // where locks of with_lock are files; made when first needed
+	// Reserved are the flags that a playbook's parameter cannot be, because
+	// they mean the same for every playbook.
+	Reserved []string
 	// Secret reveals a secret of the configuration by name.
 	Secret func(name string) (string, error)
 }
@@ -74,39 +80,21 @@ func (e *Engine) Load(ctx context.Context, roots source.Roots, file string) (*Pl
 	}
 	p := &Playbook{Name: nameOf(file), Playbook: loaded}
 	problems := policy.Check(p.Needs, e.Modules, p.Params)
-	problems = append(problems, checkParams(p.Params)...)
+	problems = append(problems, e.checkParams(p.Params)...)
 	if problems != nil {
 		return nil, problems
 	}
 	return p, nil
 }
 
-func nameOf(file string) string {
-	start, end := 0, len(file)
-	for i, c := range file {
-		if c == '/' {
-			start = i + 1
-		}
-	}
-	if ending := len(".star"); end-start > ending && file[end-ending:] == ".star" {
-		end -= ending
-	}
-	return file[start:end]
-}
+func nameOf(file string) string { return strings.TrimSuffix(path.Base(file), ".star") }
 
-// EngineFlags are the names that a playbook's parameter cannot have, because
-// the command line has given them a meaning for every playbook.
-var EngineFlags = []string{"config", "lab", "lab-clock", "lab-fault", "state", "timeout", "log-file", "quiet", "verbose",
-	"json", "dry-run", "help", "wait", "no-lab", "color"}
-
-func checkParams(params []builtin.Param) source.Problems {
+func (e *Engine) checkParams(params []builtin.Param) source.Problems {
 	var problems source.Problems
 	for _, p := range params {
-		for _, taken := range EngineFlags {
-			if p.Name == taken || flagName(p.Name) == taken {
-				problems = append(problems, &source.Problem{At: p.At, What: fmt.Sprintf("parameter %s: --%s is a flag of nixmox itself", p.Name, taken),
-					Hint: "give the parameter another name"})
-			}
+		if slices.Contains(e.Reserved, p.Flag()) || strings.HasPrefix(p.Flag(), "no-") {
+			problems = append(problems, &source.Problem{At: p.At, What: fmt.Sprintf("parameter %s: --%s is a flag of nixmox itself", p.Name, p.Flag()),
+				Hint: "give the parameter another name"})
 		}
 	}
 	return problems

@@ -129,7 +129,7 @@ func play(t *testing.T, text string, adjust ...func(*setup)) result {
 	w := &world{boxes: map[string]int64{"a": 1, "b": 2}, broken: s.broken}
 	r := result{world: w}
 	var mu sync.Mutex
-	e := &engine.Engine{Modules: []builtin.Module{w.module()}, Std: stdlib, Limits: s.limits, LockDir: t.TempDir(),
+	e := &engine.Engine{Modules: []builtin.Module{w.module()}, Std: stdlib, Reserved: []string{"timeout"}, Limits: s.limits, LockDir: t.TempDir(),
 		Clock: fakeClock(),
 		Sink: func(ev event.Event) {
 			mu.Lock()
@@ -374,7 +374,7 @@ def main():
 }
 
 func TestPlanEndsWhereAValueIsNeeded(t *testing.T) {
-	for _, use := range []string{`box.look(r.ticket)`, `{r.ticket: 1}`, `r.ticket < r.ticket`, `r.ticket.x`} {
+	for _, use := range []string{`box.look(r.ticket)`, `{r.ticket: 1}`, `r.ticket < r.ticket`, `r.ticket.x`, `[t for t in r.ticket]`, `r.ticket + "x"`, `attempt(lambda: r.ticket[0])`} {
 		r := play(t, needsAll+"def main():\n    r = box.fill(\"a\")\n    x = "+use+"\n    log(\"past\")\n", planned)
 		if r.Exit != 0 || r.PlanEnds == "" || len(r.logs) != 0 {
 			t.Errorf("%s: exit %d, ends %q, logs %v, err %v", use, r.Exit, r.PlanEnds, r.logs, r.Err)

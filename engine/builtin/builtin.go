@@ -40,11 +40,15 @@ type Module struct {
 }
 
 // NewModule makes a module of its functions, which learn its name. It panics
-// on a name that stands twice, which the first test of the module finds.
+// on a name that stands twice, or that means something else in needs, which
+// the first test of the module finds.
 func NewModule(name, doc string, funcs ...Func) Module {
 	seen := map[string]bool{}
 	for i := range funcs {
 		funcs[i].Module = name
+		if funcs[i].Name == "read" || funcs[i].Name == "change" {
+			panic("builtin: " + funcs[i].QualifiedName() + ": in needs that word means the effect")
+		}
 		if seen[funcs[i].Name] {
 			panic("builtin: " + funcs[i].QualifiedName() + " is defined twice")
 		}

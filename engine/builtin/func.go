@@ -105,7 +105,7 @@ func NewRead[A, R any](name, doc string, do func(context.Context, A) (R, error))
 // NewChange defines a function that alters the world.
 func NewChange[A, R any](name, doc string, op Op[A, R]) Func {
 	f := define(name, doc, Change, op.Do)
-	mustHave(name, op.Preview != nil, op.Settle != nil, op.NoSettle, op.Keys != nil)
+	mustHave(name, op.Do != nil, op.Preview != nil, op.Settle != nil, op.NoSettle, op.Keys != nil)
 	f.preview = func(ctx context.Context, args, _ any) (any, error) { return op.Preview(ctx, args.(A)) }
 	f.keys = func(args any) []string { return op.Keys(args.(A)) }
 	f.NoSettle, f.settle = op.NoSettle, eraseSettle(op.Settle)
@@ -115,7 +115,7 @@ func NewChange[A, R any](name, doc string, op Op[A, R]) Func {
 // NewIrreversible defines a function that destroys.
 func NewIrreversible[A, D, R any](name, doc string, op IrreversibleOp[A, D, R]) Func {
 	f := define(name, doc, Irreversible, func(context.Context, A) (R, error) { panic("unreachable") })
-	mustHave(name, op.Preview != nil && op.Decide != nil, op.Settle != nil, op.NoSettle, op.Keys != nil)
+	mustHave(name, op.Do != nil, op.Preview != nil && op.Decide != nil, op.Settle != nil, op.NoSettle, op.Keys != nil)
 	f.decide = func(ctx context.Context, args any) (any, error) { return op.Decide(ctx, args.(A)) }
 	f.preview = func(ctx context.Context, args, d any) (any, error) { return op.Preview(ctx, args.(A), d.(D)) }
 	f.do = func(ctx context.Context, args, d any) (any, error) { return op.Do(ctx, args.(A), d.(D)) }
@@ -133,6 +133,7 @@ func define[A, R any](name, doc string, effect Effect, do func(context.Context, 
 		if f.Args.Fields[i].Scope == "" {
 			continue
 		}
+		f.Args.Fields[i].mustScope(name)
 		// One glob in a need can name things of one sort only.
 		if f.scope != nil {
 			panic("builtin: " + name + " has two arguments tagged scope")
@@ -143,9 +144,9 @@ func define[A, R any](name, doc string, effect Effect, do func(context.Context, 
 	return f
 }
 
-func mustHave(name string, preview, settle bool, noSettle string, keys bool) {
-	if !preview || !keys || settle == (noSettle != "") {
-		panic("builtin: " + name + " needs a Preview, Keys, and either Settle or NoSettle")
+func mustHave(name string, do, preview, settle bool, noSettle string, keys bool) {
+	if !do || !preview || !keys || settle == (noSettle != "") {
+		panic("builtin: " + name + " needs Do, Preview, Keys, and either Settle or NoSettle; Decide if it is irreversible")
 	}
 }
 
@@ -201,6 +202,18 @@ func (f *Func) Bind(positional []any, named []Named) (any, error) {
 
 func (f *Func) badArgs(said string) *Fault {
 	return Faultf(Invalid, "%s", f.QualifiedName()).Saying(said).Hinting("nixmox doc %s", f.QualifiedName())
+}
+
+// mustScope holds that a glob can match the argument: text, a number, or a
+// list of these.
+func (f *Field) mustScope(name string) {
+	t := f.Type
+	if t.Kind == KindList {
+		t = t.Elem
+	}
+	if t.Kind != KindString && t.Kind != KindInt {
+		panic("builtin: " + name + ": no glob can match " + f.Name + ", a " + f.Type.Name)
+	}
 }
 
 func (t *Type) fieldIndex(name string) int {
@@ -266,9 +279,16 @@ func (f *Func) ScopeOf() (argument, sort string, ok bool) {
 	return f.scope.Name, f.scope.Scope, true
 }
 
+// scopeText is "" for the zero value: it names nothing in particular.
 func scopeText(v reflect.Value) string {
-	if l := v; l.Kind() == reflect.Struct {
-		v = l.FieldByName("Value")
+	if v.Kind() == reflect.Struct { // Later
+		v = v.FieldByName("Value")
+	}
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	if v.IsZero() {
+		return ""
 	}
 	if s, ok := v.Interface().(interface{ ScopeText() string }); ok {
 		return s.ScopeText()

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // VMID is the id of a guest, a VM or a container: 100 to 999999999.
@@ -22,13 +23,21 @@ func (v VMID) String() string { return strconv.Itoa(int(v)) }
 
 // UnmarshalText follows pve-vmid of Proxmox's JSON schema.
 func (v *VMID) UnmarshalText(text []byte) error {
-	n, err := strconv.Atoi(string(text))
-	if err != nil || n < 100 || n > 999999999 || text[0] == '+' {
+	if !vmidGrammar.Match(text) {
 		return fmt.Errorf("%q is no guest id: want a number from 100 to 999999999", text)
+	}
+	n, err := strconv.Atoi(string(text))
+	if err != nil {
+		return err
 	}
 	*v = VMID(n)
 	return nil
 }
+
+var vmidGrammar = regexp.MustCompile(`^[1-9][0-9]{2,8}$`)
+
+// Pattern is the grammar of the id as text.
+func (VMID) Pattern() string { return vmidGrammar.String() }
 
 // Node is the name of a Proxmox VE node.
 type Node string
@@ -37,6 +46,9 @@ type Node string
 func (Node) Describe() (string, string) { return "node", "a host name without its domain" }
 
 var nodeGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+// Pattern is the grammar of the name.
+func (Node) Pattern() string { return nodeGrammar.String() }
 
 // UnmarshalText follows pve-node of Proxmox's JSON schema.
 func (n *Node) UnmarshalText(text []byte) error {
@@ -52,6 +64,9 @@ func (StorageID) Describe() (string, string) {
 }
 
 var storageGrammar = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,98}[A-Za-z0-9]$`)
+
+// Pattern is the grammar of the name.
+func (StorageID) Pattern() string { return storageGrammar.String() }
 
 // UnmarshalText follows pve-storage-id of Proxmox's JSON schema.
 func (s *StorageID) UnmarshalText(text []byte) error {
@@ -83,6 +98,9 @@ func (v *VolID) UnmarshalText(text []byte) error {
 		if part == "" || part == "." || part == ".." || part[0] == '-' {
 			return fmt.Errorf("%q is no volume id: %q may not stand in its name", text, part)
 		}
+	}
+	if !utf8.ValidString(name) {
+		return fmt.Errorf("%q is no volume id: it is not UTF-8", text)
 	}
 	for _, c := range name {
 		if c < ' ' || c == 0x7f || c == '\\' {
@@ -147,20 +165,26 @@ func (Bytes) Describe() (string, string) {
 // UnmarshalText reads bytes with or without a unit. Units are powers of 1024,
 // as everywhere in Proxmox and ZFS.
 func (b *Bytes) UnmarshalText(text []byte) error {
-	s := strings.TrimSuffix(strings.TrimSuffix(string(text), "B"), "i")
-	shift := 0
-	if s != "" {
-		if i := strings.IndexByte("KMGTP", s[len(s)-1]); i >= 0 {
-			shift, s = 10*(i+1), s[:len(s)-1]
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || n > (1<<63-1)>>shift {
+	m := bytesGrammar.FindSubmatch(text)
+	if m == nil {
 		return fmt.Errorf("%q is no size: want bytes, or a number with KiB, MiB, GiB or TiB", text)
+	}
+	shift := 0
+	if len(m[2]) > 0 {
+		shift = 10 * (1 + strings.IndexByte("KMGTP", m[2][0]))
+	}
+	n, err := strconv.ParseInt(string(m[1]), 10, 64)
+	if err != nil || n > (1<<63-1)>>shift {
+		return fmt.Errorf("%q is no size: it is larger than any there is", text)
 	}
 	*b = Bytes(n << shift)
 	return nil
 }
+
+var bytesGrammar = regexp.MustCompile(`^([0-9]+)(?:B|([KMGTP])(?:iB|i|B)?)?$`)
+
+// Pattern is the grammar of the size as text.
+func (Bytes) Pattern() string { return bytesGrammar.String() }
 
 // Secret is a handle of a secret in nixmox's configuration: its name, never
 // its text, which only Reveal gives, to the function that needs it.

@@ -1,6 +1,9 @@
 package builtin
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Param is a parameter of a playbook's main: a flag, perhaps an environment
 // variable, with a type and a default.
@@ -25,3 +28,6 @@ func (p *Param) Neutral(v any) (any, error) {
 	}
 	return out, nil
 }
+
+// Flag is how the parameter is written on a command line, without dashes.
+func (p *Param) Flag() string { return strings.ReplaceAll(p.Name, "_", "-") }

@@ -3,11 +3,14 @@ package builtin
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"math/big"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // TypeKind is the shape of a value that crosses between a language and Go.
@@ -42,6 +45,8 @@ type Type struct {
 	Doc    string // the grammar of a named type
 	Elem   *Type  // of a list or a dict
 	Fields []Field
+	// Pattern is a regular expression of a named type's text, or "".
+	Pattern string
 	// Later types may be opaque in a plan.
 	Later bool
 
@@ -62,7 +67,7 @@ type Field struct {
 	Volatile   bool   // not compared between plan and run: times, rates, sizes in use
 
 	index []int
-	value reflect.Value // of the default
+	given any // the default, neutral
 }
 
 // Record is a neutral value with named fields in a fixed order.
@@ -83,6 +88,9 @@ func (r *Record) Get(name string) (any, bool) {
 
 // describer is implemented by named types: a name and the grammar of its text.
 type describer interface{ Describe() (name, doc string) }
+
+// patterned is implemented by named types whose text has a regular grammar.
+type patterned interface{ Pattern() string }
 
 var (
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
@@ -110,7 +118,7 @@ func TypeOf(t reflect.Type) *Type {
 	case t == secretType:
 		out.Kind = KindSecret
 	case reflect.PointerTo(t).Implements(laterType):
-		inner, _ := t.FieldByName("Value")
+		inner, _ := t.FieldByName("Value") // Later is the only one there is
 		out = TypeOf(inner.Type)
 		out.goType, out.Later = t, true
 		return out
@@ -120,11 +128,28 @@ func TypeOf(t reflect.Type) *Type {
 	if out.Name == "" {
 		out.Name = kindNames[out.Kind]
 	}
+	if t.Kind() == reflect.Pointer {
+		return out // its element has described itself, a nil pointer cannot
+	}
 	if d, ok := reflect.Zero(t).Interface().(describer); ok {
 		out.Name, out.Doc = d.Describe()
 	}
+	if p, ok := reflect.Zero(t).Interface().(patterned); ok {
+		out.Pattern = p.Pattern()
+	}
 	return out
 }
+
+// Text reports whether values are given as text of a grammar of their own
+// (Doc, perhaps Pattern), whatever their Kind.
+func (t *Type) Text() bool { return t.text }
+
+// Optional reports whether None is a value of the type.
+func (t *Type) Optional() bool { return t.optional }
+
+// Same reports whether two descriptions are of one Go type. Each function has
+// descriptions of its own.
+func (t *Type) Same(o *Type) bool { return t.goType == o.goType }
 
 func (t *Type) shape(g reflect.Type) {
 	t.text = reflect.PointerTo(g).Implements(textUnmarshaler)
@@ -148,11 +173,19 @@ func (t *Type) shape(g reflect.Type) {
 		t.Name = "dict of " + t.Elem.Name
 	case reflect.Pointer:
 		inner := TypeOf(g.Elem())
+		if inner.Later || inner.optional {
+			panic("builtin: no language can pass a " + g.String())
+		}
 		*t = *inner
 		t.goType, t.optional = g, true
 	case reflect.Struct:
 		t.Kind, t.Name = KindRecord, g.Name()
 		t.Fields = fieldsOf(g, nil)
+		for i := range t.Fields {
+			if t.fieldIndex(t.Fields[i].Name) != i {
+				panic(fmt.Sprintf("builtin: %s has two fields named %q", g, t.Fields[i].Name))
+			}
+		}
 	default:
 		panic("builtin: no language can pass a " + g.String())
 	}
@@ -178,23 +211,89 @@ func fieldsOf(g reflect.Type, prefix []int) []Field {
 		_, f.Volatile = sf.Tag.Lookup("volatile")
 		if enum := sf.Tag.Get("enum"); enum != "" {
 			f.Enum = strings.Split(enum, ",")
+			if f.Type.Kind != KindString && (f.Type.Kind != KindList || f.Type.Elem.Kind != KindString) {
+				panic(fmt.Sprintf("builtin: %s.%s has an enum and is no text", g, sf.Name))
+			}
 		}
 		if text, ok := sf.Tag.Lookup("default"); ok {
 			f.HasDefault, f.Default = true, text
-			f.value = reflect.New(sf.Type).Elem()
-			if text != "" {
-				v, err := f.Type.Parse(text)
-				if err == nil {
-					err = f.Type.set(f.value, v)
-				}
-				if err != nil {
-					panic(fmt.Sprintf("builtin: default of %s.%s: %v", g, sf.Name, err))
-				}
+			if err := f.parseDefault(); err != nil {
+				panic(fmt.Sprintf("builtin: default of %s.%s: %v", g, sf.Name, err))
 			}
 		}
 		out = append(out, f)
 	}
 	return out
+}
+
+// parseDefault reads the default's tag. An empty one is the zero value; that
+// of a record is its fields' own defaults.
+func (f *Field) parseDefault() (err error) {
+	switch {
+	case f.Type.Kind == KindRecord && !f.Type.optional && f.Default == "":
+		f.given = map[string]any{}
+	case f.Default != "":
+		if f.given, err = f.Type.Parse(f.Default); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	dst := reflect.New(f.Type.goType).Elem()
+	if err := f.Type.set(dst, f.given); err != nil {
+		return err
+	}
+	return f.checkEnum(dst)
+}
+
+// DefaultValue is the default as a neutral value; nil where there is none,
+// or where it is the zero value of a type that has no other way to be given.
+func (f *Field) DefaultValue() any {
+	if !f.HasDefault {
+		return nil
+	}
+	dst := reflect.New(f.Type.goType).Elem()
+	f.setDefault(dst)
+	return f.Type.get(dst)
+}
+
+// setDefault makes the value anew for each call: a list that all calls shared
+// would carry what one of them does to it into the next.
+func (f *Field) setDefault(dst reflect.Value) {
+	dst.SetZero()
+	if f.given != nil {
+		_ = f.Type.set(dst, f.given) // parseDefault has seen that it can be set
+	}
+}
+
+// checkEnum holds a value, or each item of a list, to the words there are.
+// The zero value is one of them only as the default, or as None.
+func (f *Field) checkEnum(v reflect.Value) error {
+	if f.Enum == nil {
+		return nil
+	}
+	if f.Type.Later {
+		v = v.FieldByName("Value")
+	}
+	if v.IsZero() && (f.HasDefault && f.Default == "" || f.Type.optional || f.Type.Later) {
+		return nil
+	}
+	if f.Type.optional {
+		v = v.Elem()
+	}
+	words := []reflect.Value{v}
+	if v.Kind() == reflect.Slice {
+		words = words[:0]
+		for i := range v.Len() {
+			words = append(words, v.Index(i))
+		}
+	}
+	for _, w := range words {
+		if !slices.Contains(f.Enum, w.String()) {
+			return fmt.Errorf("%q is none of %s", w.String(), strings.Join(f.Enum, ", "))
+		}
+	}
+	return nil
 }
 
 // Parse makes a neutral value of a text, as on a command line: lists take
@@ -322,8 +421,8 @@ func (t *Type) set(dst reflect.Value, v any) error {
 	case KindMap:
 		if m, ok := v.(map[string]any); ok {
 			out := reflect.MakeMapWithSize(dst.Type(), len(m))
-			for k, e := range m {
-				ev := reflect.New(dst.Type().Elem()).Elem()
+			for _, k := range slices.Sorted(maps.Keys(m)) { // of two errors always the same is told
+				ev, e := reflect.New(dst.Type().Elem()).Elem(), m[k]
 				if err := t.Elem.set(ev, e); err != nil {
 					return fmt.Errorf("%q: %w", k, err)
 				}
@@ -349,6 +448,13 @@ func (t *Type) setText(dst reflect.Value, v any) error {
 		text = n
 	case int64:
 		text = strconv.FormatInt(n, 10)
+	case *big.Int:
+		text = n.String()
+	case float64:
+		if t.Kind != KindDuration { // of seconds
+			return t.mismatch(v)
+		}
+		text = strconv.FormatFloat(n, 'f', -1, 64)
 	case time.Duration:
 		text = n.String()
 	default:
@@ -403,44 +509,34 @@ func (t *Type) setRecord(dst reflect.Value, v any) error {
 		}
 	}
 	if seen < len(values) {
-		for name := range values {
-			if !t.hasField(name) {
-				return fmt.Errorf("a %s has no field %q", t.Name, name)
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			if t.fieldIndex(name) < 0 {
+				return fmt.Errorf("%s has no field %q", article(t.Name), name)
 			}
 		}
 	}
 	return nil
 }
 
-func (t *Type) hasField(name string) bool {
-	for i := range t.Fields {
-		if t.Fields[i].Name == name {
-			return true
-		}
-	}
-	return false
-}
-
 // set fills the field of a struct from a neutral value or from its default.
 func (f *Field) set(structure reflect.Value, v any, given bool) error {
 	dst := structure.FieldByIndex(f.index)
-	if !given || v == nil && f.HasDefault && f.Type.Kind != KindValue {
+	empty := v == nil && f.Type.Kind != KindValue
+	if f.Type.text && f.Default == "" {
+		empty = empty || v == "" // as it stands in results, where a name is not known
+	}
+	if !given || empty && f.HasDefault {
 		if !f.HasDefault {
 			return fmt.Errorf("%s is missing", f.Name)
 		}
-		dst.Set(f.value)
+		f.setDefault(dst)
 		return nil
 	}
 	if err := f.Type.set(dst, v); err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
 	}
-	if f.Enum != nil && !dst.IsZero() {
-		for _, e := range f.Enum {
-			if e == dst.String() {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s: %q is none of %s", f.Name, dst.String(), strings.Join(f.Enum, ", "))
+	if err := f.checkEnum(dst); err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
 	}
 	return nil
 }
@@ -523,9 +619,17 @@ func NeutralName(v any) string {
 		return "a float"
 	case string:
 		if len(v) > 60 {
-			v = v[:60] + "…"
+			cut := 60
+			for cut > 0 && !utf8.RuneStart(v[cut]) {
+				cut--
+			}
+			v = v[:cut] + "…"
 		}
 		return fmt.Sprintf("the string %q", v)
+	case time.Time:
+		return "a time"
+	case time.Duration:
+		return "the duration " + v.String()
 	case []any:
 		return "a list"
 	case map[string]any:
@@ -552,3 +656,6 @@ func article(name string) string {
 // NeutralOf turns a value of any describable Go type into a neutral one. It
 // describes the type each time; results of calls have theirs described once.
 func NeutralOf(v any) any { return TypeOf(reflect.TypeOf(v)).Neutral(v) }
+
+// String is the kind's word, as in the reference.
+func (k TypeKind) String() string { return kindNames[k] }

@@ -28,9 +28,13 @@ func (n Need) String() string {
 	return n.What + ":" + n.Glob
 }
 
-// ParseNeed reads the text of one need.
+// ParseNeed reads the text of one need. A colon with nothing after it is no
+// need for everything: it stays in What, where Check finds no such function.
 func ParseNeed(module, text string, at builtin.Position) Need {
-	what, glob, _ := strings.Cut(text, ":")
+	what, glob, colon := strings.Cut(text, ":")
+	if colon && glob == "" {
+		what = text
+	}
 	return Need{Module: module, What: what, Glob: glob, At: at}
 }
 
@@ -134,14 +138,12 @@ func Declare(f *builtin.Func) string {
 // its own name.
 func covers(what string, f *builtin.Func) bool {
 	switch what {
-	case f.Name:
-		return true
-	case "read":
+	case "read": // before names: no function can be called so
 		return f.Effect == builtin.Read
 	case "change":
 		return f.Effect == builtin.Read || f.Effect == builtin.Change
 	}
-	return false
+	return what == f.Name
 }
 
 // matches: every value must match. A call that names nothing in particular

@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"nixmox/engine/builtin"
 )
@@ -90,7 +91,22 @@ func Dir(playbook string, std fs.FS) (roots Roots, name string, err error) {
 	if err != nil {
 		return Roots{}, "", err
 	}
-	return Roots{Playbook: root.FS(), Shown: filepath.ToSlash(dir), Std: std, close: root.Close}, name, nil
+	return Roots{Playbook: folder{root}, Shown: filepath.ToSlash(dir), Std: std, close: root.Close}, name, nil
+}
+
+// folder is the playbook's folder as a file system.
+type folder struct{ root *os.Root }
+
+// Open does not wait: opening a named pipe would, until somebody writes to it.
+func (f folder) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	file, err := f.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return file, nil
 }
 
 // Close releases the folder.
@@ -165,7 +181,7 @@ func (r Roots) Load(main string, loads func(*File) ([]Ref, error)) (*Graph, erro
 	g.Main = f
 	sum := sha256.New()
 	for _, f := range g.Files {
-		_, _ = fmt.Fprintf(sum, "%s %s\n", f.Digest, f.Name) // a hash takes every write
+		_, _ = fmt.Fprintf(sum, "%s %q\n", f.Digest, f.Name) // a hash takes every write
 	}
 	g.Digest = hex.EncodeToString(sum.Sum(nil))
 	return g, nil
@@ -248,6 +264,9 @@ func reason(err error) error {
 }
 
 func list(root fs.FS) string {
+	if root == nil {
+		return "none"
+	}
 	names, err := fs.Glob(root, "*.star")
 	if err != nil || len(names) == 0 {
 		return "none"

@@ -17,12 +17,15 @@ func bind(f *builtin.Func) *starlark.Builtin {
 		if s.run == nil && takesPlace {
 			return nil, builtin.Faultf(builtin.Invalid, "%s", f.QualifiedName()).Because(errNotWhileLoading)
 		}
+		if stop := s.stop.Load(); stop != nil {
+			return nil, stop // left by what could not fail itself
+		}
 		bound, err := s.bindArgs(f, args, kwargs)
 		if err != nil {
 			return nil, err
 		}
 		branch := builtin.BranchFrom(s.ctx)
-		call := builtin.Call{Func: f, Args: bound, At: position(t.CallFrame(1).Pos), Run: s.run, Branch: branch}
+		call := builtin.Call{Func: f, Args: bound, At: caller(t), Run: s.run, Branch: branch}
 		if takesPlace {
 			call.Place = branch.Next()
 		}
@@ -39,13 +42,24 @@ func bind(f *builtin.Func) *starlark.Builtin {
 		if err != nil {
 			return nil, err
 		}
-		v, err := toStarlark(f.Result.Neutral(result))
+		v, err := s.value(f.Result.Neutral(result))
 		if err != nil {
 			return nil, fmt.Errorf("result of %s: %w", f.QualifiedName(), err)
 		}
 		v.Freeze()
 		return v, nil
 	})
+}
+
+// caller is the line of the playbook that calls the built-in on top of the
+// stack; nowhere if none does: parallel and defer may be handed a built-in.
+func caller(t *starlark.Thread) builtin.Position {
+	for i := 1; i < t.CallStackDepth(); i++ {
+		if pos := t.CallFrame(i).Pos; pos.Line > 0 {
+			return position(pos)
+		}
+	}
+	return builtin.Position{}
 }
 
 func takesCallback(f *builtin.Func) bool {
@@ -59,13 +73,14 @@ func takesCallback(f *builtin.Func) bool {
 
 func (s *strand) bindArgs(f *builtin.Func, args starlark.Tuple, kwargs []starlark.Tuple) (any, error) {
 	fields := f.Args.Fields
+	in := s.inbound()
 	positional := make([]any, len(args))
 	for i, a := range args {
 		var t *builtin.Type
 		if i < len(fields) {
 			t = fields[i].Type
 		}
-		v, err := s.neutral(a, t)
+		v, err := in.neutral(a, t)
 		if err != nil {
 			return nil, badArg(f, i, err)
 		}
@@ -81,7 +96,7 @@ func (s *strand) bindArgs(f *builtin.Func, args starlark.Tuple, kwargs []starlar
 				t, at = fields[j].Type, j
 			}
 		}
-		v, err := s.neutral(kw[1], t)
+		v, err := in.neutral(kw[1], t)
 		if err != nil {
 			return nil, badArg(f, at, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/metrics"
+	"strings"
 	"sync/atomic"
 
 	"go.starlark.net/starlark"
@@ -91,18 +92,18 @@ func heap() uint64 {
 
 func (s *strand) print(t *starlark.Thread, text string) {
 	if s.run != nil && s.run.Log != nil {
-		s.run.Log(builtin.Call{At: position(t.CallFrame(1).Pos), Run: s.run}, "info", text)
+		s.run.Log(builtin.Call{At: caller(t), Run: s.run}, "info", text)
 	}
 }
 
 // outcome turns the error of an evaluation into what the engine knows: the
 // stop condition that ended it, or a fault with its place in the playbook.
 func (m *machine) outcome(err error) error {
-	if err == nil {
-		return nil
-	}
 	if stop := m.stop.Load(); stop != nil {
 		return stop
+	}
+	if err == nil {
+		return nil
 	}
 	if stop, ok := errors.AsType[*builtin.Stop](err); ok {
 		return stop
@@ -117,6 +118,9 @@ func (m *machine) outcome(err error) error {
 	}
 	if isEval && f.Cause != nil && errors.Is(f.Cause, err) {
 		f.What = eval.Msg // an error of the language itself
+		if m.run != nil && m.run.Planned != nil && strings.Contains(eval.Msg, opaqueType) {
+			return &builtin.Stop{Kind: builtin.PlanEnds, What: "a value that only the run will know is needed: " + eval.Msg, At: lastOf(positions(eval.CallStack))}
+		}
 	}
 	if isEval && f.Stack == nil {
 		f.Stack = positions(eval.CallStack)
@@ -135,6 +139,13 @@ func positions(stack starlark.CallStack) []builtin.Position {
 	return out
 }
 
+func lastOf(p []builtin.Position) builtin.Position {
+	if len(p) == 0 {
+		return builtin.Position{}
+	}
+	return p[len(p)-1]
+}
+
 // callback is a function of the playbook in the hands of a built-in.
 type callback struct {
 	strand *strand
@@ -143,7 +154,7 @@ type callback struct {
 
 // Call runs the function on the thread that called the built-in.
 func (c *callback) Call(ctx context.Context, args ...builtin.Value) (builtin.Value, error) {
-	tuple, err := tupleOf(args)
+	tuple, err := c.strand.tuple(args)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +171,7 @@ func (c *callback) Call(ctx context.Context, args ...builtin.Value) (builtin.Val
 // Fork readies the function to run on a thread of its own. Function and
 // arguments are frozen here, on the thread that still owns them.
 func (c *callback) Fork(branch *builtin.Branch, args ...builtin.Value) func(context.Context) (builtin.Value, error) {
-	tuple, err := tupleOf(args)
+	tuple, err := c.strand.tuple(args)
 	c.fn.Freeze()
 	tuple.Freeze()
 	return func(ctx context.Context) (builtin.Value, error) {
@@ -186,10 +197,10 @@ func (c *callback) True(v builtin.Value) bool {
 
 func (c *callback) String() string { return fmt.Sprintf("function %s", c.fn.Name()) }
 
-func tupleOf(args []builtin.Value) (starlark.Tuple, error) {
+func (m *machine) tuple(args []builtin.Value) (starlark.Tuple, error) {
 	tuple := make(starlark.Tuple, len(args))
 	for i, a := range args {
-		v, err := toStarlark(a)
+		v, err := m.value(a)
 		if err != nil {
 			return nil, err
 		}

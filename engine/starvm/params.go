@@ -41,8 +41,7 @@ func params(main *starlark.Function) ([]builtin.Param, error) {
 			continue
 		}
 		if value != nil && value != starlark.None {
-			s := &strand{}
-			neutral, err := s.neutral(value, p.Type)
+			neutral, err := (&strand{}).inbound().neutral(value, p.Type)
 			if err == nil {
 				p.Default, err = p.Type.Convert(neutral)
 			}

@@ -137,7 +137,7 @@ func (p *Playbook) Main(ctx context.Context, run *builtin.Run, values map[string
 	m := newMachine(ctx, run, p.limits)
 	kwargs := make([]starlark.Tuple, 0, len(p.Params))
 	for _, param := range p.Params {
-		v, err := toStarlark(values[param.Name])
+		v, err := m.value(values[param.Name])
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,11 @@ func (p *Playbook) Main(ctx context.Context, run *builtin.Run, values map[string
 	}
 	thread := m.thread("main", builtin.BranchFrom(ctx))
 	_, err := starlark.Call(thread, p.main, nil, kwargs)
-	return m.outcome(err)
+	err = m.outcome(err)
+	if stop, ok := errors.AsType[*builtin.Stop](err); ok && stop.Kind == builtin.PlanEnds {
+		m.stop.Store(nil) // what was deferred is planned all the same
+	}
+	return err
 }
 
 func syntaxProblem(err error) error {

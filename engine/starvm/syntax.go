@@ -139,7 +139,7 @@ func Uses(p *Playbook, modules []builtin.Module) []Used {
 				return true
 			}
 			if id, ok := dot.X.(*syntax.Ident); ok && isModule[id.Name] && !binds(tree, id.Name) {
-				uses = append(uses, Used{Module: id.Name, Name: dot.Name.Name, At: position(dot.NamePos)})
+				uses = append(uses, Used{Module: id.Name, Name: dot.Name.Name, At: position(dot.Name.NamePos)})
 			}
 			return true
 		})

@@ -1,0 +1,40 @@
+// Package builtins puts the modules together: the explicit list of what
+// playbooks can call. It must know nothing of languages and the engine.
+package builtins
+
+import (
+	"nixmox/builtins/internal/pve"
+	"nixmox/builtins/proxmox"
+	"nixmox/builtins/vzdump"
+	"nixmox/engine/builtin"
+)
+
+// Config is what the modules need to reach the estate.
+type Config struct {
+	Proxmox *Proxmox // nil: none is configured; the definitions are there all the same
+}
+
+// Proxmox says which Proxmox VE host, and as whom.
+type Proxmox = pve.Config
+
+// Token is the secret of an API token; nothing prints it.
+type Token = pve.Token
+
+// NewToken makes a token of its text.
+func NewToken(text string) Token { return pve.NewToken(text) }
+
+// All makes every module. close lets their connections go.
+func All(cfg Config) (modules []builtin.Module, closeAll func() error, err error) {
+	var client *pve.Client
+	closeAll = func() error { return nil }
+	if cfg.Proxmox != nil {
+		if client, err = pve.New(*cfg.Proxmox); err != nil {
+			return nil, nil, err
+		}
+		closeAll = client.Close
+	}
+	return []builtin.Module{proxmox.Module(client), vzdump.Module(client)}, closeAll, nil
+}
+
+// NeedsProxmox reports whether a module works through a Proxmox VE host.
+func NeedsProxmox(module string) bool { return module == "proxmox" || module == "vzdump" }

@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// state is everything about the estate that is not a file of a storage.
+type state struct {
+	Version  int
+	Offset   time.Duration // the lab's clock minus the real one
+	Boot     time.Time     // when the nodes came up
+	LastPID  int
+	Nodes    []*node
+	Guests   []*guest
+	Storages []*storage
+	Pools    []*pool
+	Tasks    []*task // oldest first
+}
+
+const stateVersion = 1
+
+type node struct {
+	Name   string
+	ID     int
+	IP     string
+	CPUs   int
+	Memory int64
+	Disk   int64
+}
+
+type guest struct {
+	VMID      int
+	Type      string // qemu or lxc
+	Node      string
+	Name      string
+	Tags      string // as Proxmox keeps them: a;b
+	Pool      string `json:",omitempty"`
+	Template  bool   `json:",omitempty"`
+	Running   bool
+	BackupRun bool   `json:",omitempty"` // a stopped VM that runs for its backup only
+	Lock      string `json:",omitempty"`
+	Since     time.Time
+	PID       int
+	Cores     int
+	Memory    int64 // bytes
+	Disk      int64 // bytes, of the disks a backup takes
+	Config    map[string]any
+	Snapshots []snapshot `json:",omitempty"`
+}
+
+type snapshot struct {
+	Name, Description, Parent string
+	Time                      int64
+}
+
+type storage struct {
+	Name    string
+	Type    string // dir or zfspool
+	Content []string
+	Shared  bool
+	Prune   string `json:",omitempty"` // its prune-backups
+	Total   int64
+	Used    int64 // before what the lab's files take
+}
+
+type pool struct {
+	ID, Comment string
+	Storages    []string
+}
+
+func (g *guest) id() string { return strconv.Itoa(g.VMID) }
+
+// digest stands for the SHA-1 that Proxmox takes of a configuration.
+func (g *guest) digest() string { return sha1Hex(g.configText()) }
+
+// keepTasks is how many tasks the estate remembers; Proxmox's own index of
+// tasks is bounded too.
+const keepTasks = 1000
+
+func (s *state) encode() ([]byte, error) {
+	if over := len(s.Tasks) - keepTasks; over > 0 {
+		s.Tasks = slices.DeleteFunc(s.Tasks, func(t *task) bool {
+			drop := over > 0 && !t.running()
+			if drop {
+				over--
+			}
+			return drop
+		})
+	}
+	return json.Marshal(s)
+}
+
+// loadState reads the saved state; nil if there is none yet.
+func loadState(f *folder) (*state, error) {
+	b, err := os.ReadFile(f.path(stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading the lab: %w", err)
+	}
+	s := &state{}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber() // a configuration's numbers come back as they were
+	if err := d.Decode(s); err != nil {
+		return nil, fmt.Errorf("loading the lab from %s: %w (start anew with a fresh lab)", f.path(stateFile), err)
+	}
+	if s.Version != stateVersion {
+		return nil, fmt.Errorf("the lab in %s is of version %d, this program has version %d: start anew with a fresh lab", f.dir, s.Version, stateVersion)
+	}
+	return s, nil
+}
+
+func (s *state) node(name string) *node {
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+func (s *state) guest(vmid int) *guest {
+	for _, g := range s.Guests {
+		if g.VMID == vmid {
+			return g
+		}
+	}
+	return nil
+}
+
+func (s *state) storage(name string) *storage {
+	for _, st := range s.Storages {
+		if st.Name == name {
+			return st
+		}
+	}
+	return nil
+}
+
+func (s *state) pool(id string) *pool {
+	for _, p := range s.Pools {
+		if p.ID == id {
+			return p
+		}
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package lab
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"nixmox/builtins/lab/archive"
+)
+
+// mounts says where the files of the storages are, see Endpoint.Mounts.
+func (l *Lab) mounts() map[string]string {
+	m := map[string]string{}
+	for _, s := range l.st.Storages {
+		switch {
+		case s.Type != "dir":
+		case s.Shared:
+			m[s.Name] = l.mountOf(s, "")
+		default:
+			for _, n := range l.st.Nodes {
+				m[n.Name+"/"+s.Name] = l.mountOf(s, n.Name)
+			}
+		}
+	}
+	return m
+}
+
+func (l *Lab) mountOf(s *storage, node string) string {
+	if s.Shared {
+		node = "shared"
+	}
+	return filepath.Join(l.folder.dir, mountsDir, node, s.Name)
+}
+
+// pvePath is where the storage is by its own word; it is what the API and the
+// logs show.
+func (s *storage) pvePath() string {
+	if s.Name == "local" {
+		return "/var/lib/vz"
+	}
+	return "/mnt/pve/" + s.Name
+}
+
+func (s *storage) holds(content string) bool { return slices.Contains(s.Content, content) }
+
+// archiveName is how vzdump names an archive: by the local time of the node,
+// which is UTC in the lab.
+func archiveName(g *guest, at time.Time, compress string) string {
+	ext := ".vma"
+	if g.Type == "lxc" {
+		ext = ".tar"
+	}
+	return archiveBase(g, at) + ext + archive.Suffix(compress)
+}
+
+func archiveBase(g *guest, at time.Time) string {
+	return fmt.Sprintf("vzdump-%s-%d-%s", g.Type, g.VMID, at.UTC().Format("2006_01_02-15_04_05"))
+}
+
+// The names that Proxmox's dir plugin knows (PVE::Storage::Plugin,
+// parse_volname). None lets a slash into the last part.
+var (
+	backupName  = regexp.MustCompile(`^backup/([^/]+\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst))?))$`)
+	isoName     = regexp.MustCompile(`^iso/([^/]+\.(?i:iso|img))$`)
+	vztmplName  = regexp.MustCompile(`^vztmpl/([^/]+\.tar\.(?:gz|xz|zst|bz2))$`)
+	diskName    = regexp.MustCompile(`^(vm|base|subvol|basevol)-([1-9][0-9]{2,8})-disk-[0-9]+$`)
+	vzdumpName  = regexp.MustCompile(`^vzdump-(qemu|lxc|openvz)-([1-9][0-9]{2,8})-(?:(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.)?.*$`)
+	archiveTail = regexp.MustCompile(`\.((?:tar|vma)(?:\.(?:gz|lzo|zst))?|tgz)$`)
+)
+
+// volume is a thing on a storage.
+type volume struct {
+	store     *storage
+	name      string // backup/vzdump-…
+	content   string // backup, iso, vztmpl, images, rootdir
+	file      string // where it really is; empty for disks
+	vmid      int    // its owner, 0 if it has none
+	subtype   string // of a backup: qemu or lxc
+	format    string
+	ctime     int64
+	standard  bool // a backup whose name carries its date
+	size      int64
+	protected bool
+	notes     string // its first line, as lists have it
+}
+
+func (v *volume) id() string { return v.store.Name + ":" + v.name }
+
+// parseVolume takes a volume's name apart; it need not exist.
+func (l *Lab) parseVolume(s *storage, node, name string) (*volume, error) {
+	v := &volume{store: s, name: name}
+	if s.Type != "dir" {
+		m := diskName.FindStringSubmatch(name)
+		if m == nil {
+			return nil, serverError("unable to parse zfs volume name '%s'", name)
+		}
+		v.vmid, _ = strconv.Atoi(m[2])
+		v.content, v.format = "images", "raw"
+		if strings.HasSuffix(m[1], "vol") {
+			v.content, v.format = "rootdir", "subvol"
+		}
+		return v, nil
+	}
+	dir := l.mountOf(s, node)
+	switch {
+	case backupName.MatchString(name):
+		base := backupName.FindStringSubmatch(name)[1]
+		v.content, v.file = "backup", filepath.Join(dir, "dump", base)
+		v.format = archiveTail.FindStringSubmatch(base)[1]
+		if m := vzdumpName.FindStringSubmatch(base); m != nil {
+			v.subtype = m[1]
+			v.vmid, _ = strconv.Atoi(m[2])
+			if t, err := time.Parse("2006_01_02-15_04_05", m[3]); err == nil {
+				v.ctime, v.standard = t.Unix(), true
+			}
+		}
+	case isoName.MatchString(name):
+		v.content, v.format, v.file = "iso", "iso", filepath.Join(dir, "template/iso", isoName.FindStringSubmatch(name)[1])
+	case vztmplName.MatchString(name):
+		base := vztmplName.FindStringSubmatch(name)[1]
+		v.content, v.format, v.file = "vztmpl", "t"+strings.TrimPrefix(filepath.Ext(base), "."), filepath.Join(dir, "template/cache", base)
+	default:
+		return nil, serverError("unable to parse directory volume name '%s'", name)
+	}
+	return v, nil
+}
+
+// look reads what the file tells. It reports whether the file is there.
+func (v *volume) look() bool {
+	fi, err := os.Lstat(v.file)
+	if err != nil || !fi.Mode().IsRegular() {
+		return false
+	}
+	v.size = fi.Size()
+	if v.ctime == 0 {
+		v.ctime = fi.ModTime().Unix()
+	}
+	if v.content == "backup" {
+		notes, _ := os.ReadFile(v.file + ".notes")
+		v.notes, _, _ = strings.Cut(string(notes), "\n")
+		_, err := os.Lstat(v.file + ".protected")
+		v.protected = err == nil
+	}
+	return true
+}
+
+// remove deletes the file and what stands beside it.
+func (v *volume) remove() error {
+	if err := os.Remove(v.file); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	for _, side := range []string{logPath(v.file), v.file + ".notes"} {
+		if err := os.Remove(side); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// logPath is where the log of an archive is: beside it, without its endings.
+func logPath(file string) string {
+	return archiveTail.ReplaceAllString(file, "") + ".log"
+}
+
+// used is what the file takes on its disk.
+func (v *volume) used() int64 {
+	fi, err := os.Lstat(v.file)
+	if err != nil {
+		return 0
+	}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return fi.Size()
+}
+
+// volumes lists what is on a storage, as seen from a node: the real files,
+// and the disks that guests declare.
+func (l *Lab) volumes(s *storage, node string) []*volume {
+	var list []*volume
+	if s.Type != "dir" {
+		list = l.disks(s, node)
+	}
+	for _, sub := range []struct{ content, dir, prefix string }{
+		{"backup", "dump", "backup/"}, {"iso", "template/iso", "iso/"}, {"vztmpl", "template/cache", "vztmpl/"},
+	} {
+		if s.Type != "dir" || !s.holds(sub.content) {
+			continue
+		}
+		entries, _ := os.ReadDir(filepath.Join(l.mountOf(s, node), sub.dir))
+		for _, e := range entries {
+			if v, err := l.parseVolume(s, node, sub.prefix+e.Name()); err == nil && v.look() {
+				list = append(list, v)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b *volume) int { return cmp.Compare(a.name, b.name) })
+	return list
+}
+
+var diskLine = regexp.MustCompile(`^rpool:([a-z]+-\d+-disk-\d+)(?:,|$)`)
+
+// disks lists the volumes of the node's guests on a storage of blocks.
+func (l *Lab) disks(s *storage, node string) []*volume {
+	var list []*volume
+	for _, g := range l.st.Guests {
+		if g.Node != node || s.Name != "rpool" {
+			continue
+		}
+		for _, value := range g.Config {
+			text, _ := value.(string)
+			m := diskLine.FindStringSubmatch(text)
+			if m == nil {
+				continue
+			}
+			v, err := l.parseVolume(s, node, m[1])
+			if err != nil {
+				continue
+			}
+			v.ctime = l.st.Boot.Unix()
+			v.size = diskSize(text)
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+var sizeOption = regexp.MustCompile(`(?:^|,)size=(\d+)([MG])\b`)
+
+// diskSize is the size that a line of a configuration declares.
+func diskSize(line string) int64 {
+	m := sizeOption.FindStringSubmatch(line)
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(m[1], 10, 64)
+	if m[2] == "G" {
+		return n * gib
+	}
+	return n * mib
+}

@@ -1,0 +1,13 @@
+// Package proxmox is the module proxmox of playbooks: what is in a cluster of
+// Proxmox VE, read and never changed. Nodes, guests and their configuration,
+// storages and what they hold, tasks.
+//
+// It is a thin client over builtins/internal/pve and must know nothing of
+// backups, retention or the languages. Every function makes a number of
+// requests that grows with the nodes, never with the guests.
+//
+// Two things of Proxmox shape it. Lists are silently cut to what the token may
+// see, so a list that is empty where something was named is an error here. And
+// the cluster's list of guests lags: what it does not know of a new guest is
+// asked of the guest's own node.
+package proxmox

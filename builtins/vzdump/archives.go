@@ -1,0 +1,263 @@
+package vzdump
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"nixmox/builtins/internal/pve"
+	"nixmox/engine/builtin"
+)
+
+// Archive is a backup of one guest, as the storage's list shows it.
+type Archive struct {
+	VolID     builtin.Later[builtin.VolID] `name:"volid" doc:"its volume id, STORAGE:backup/NAME"`
+	Guest     builtin.VMID                 `name:"guest" doc:"the guest that was backed up"`
+	Kind      string                       `name:"kind" doc:"vm or container; empty where the storage does not say"`
+	Node      builtin.Node                 `name:"node" doc:"the node that lists it; for a shared storage any that has it"`
+	Storage   builtin.StorageID            `name:"storage" doc:"the storage that keeps it"`
+	Time      time.Time                    `name:"time" volatile:"" doc:"when the backup began, UTC"`
+	Size      int64                        `name:"size" volatile:"" doc:"bytes of the archive as stored"`
+	Format    string                       `name:"format" doc:"vma.zst, tar.zst, …"`
+	Protected bool                         `name:"protected" doc:"Proxmox will not remove it"`
+	Notes     string                       `name:"notes" volatile:"" doc:"the first line of its notes: a list shows no other"`
+	Ours      bool                         `name:"ours" doc:"nixmox made it: its notes carry the mark"`
+	Run       string                       `name:"run" volatile:"" doc:"the run that made it, if it is ours"`
+	Playbook  string                       `name:"playbook" doc:"the playbook of that run"`
+	Verified  *time.Time                   `name:"verified" volatile:"" doc:"when it was marked as verified, UTC; None if never"`
+
+	mark mark
+}
+
+// vzdump is the module's client.
+type vzdump struct {
+	c *pve.Client
+	// pause waits between two looks for a task; tests do not.
+	pause func(context.Context, time.Duration) error
+}
+
+func newClient(c *pve.Client) *vzdump {
+	return &vzdump{c: c, pause: func(ctx context.Context, d time.Duration) error {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			return nil
+		}
+	}}
+}
+
+// The keys of a plan's overlay.
+const (
+	plannedArchives = "vzdump.archives" // Archive
+	plannedMarks    = "vzdump.marks"    // plannedMark
+	plannedRemovals = "vzdump.removals" // builtin.VolID
+)
+
+// plannedMark is a verification that a plan has marked.
+type plannedMark struct {
+	VolID builtin.Later[builtin.VolID]
+	At    time.Time
+}
+
+// BackupsArgs are the arguments of backups.
+type BackupsArgs struct {
+	Storage builtin.StorageID `name:"storage" scope:"storage" doc:"the storage to list"`
+	Node    builtin.Node      `name:"node" default:"" doc:"the node to ask; empty: any that has a shared storage, all that have a storage of their own"`
+	Guests  []builtin.VMID    `name:"guests" default:"" doc:"only of these guests; empty: of all"`
+	Ours    bool              `name:"ours" default:"false" doc:"only those that nixmox made"`
+}
+
+func (v *vzdump) backups(ctx context.Context, a BackupsArgs) ([]Archive, error) {
+	all, err := v.list(ctx, a.Storage, a.Node)
+	if err != nil {
+		return nil, err
+	}
+	all = overlaid(ctx, a.Storage, a.Node, all)
+	return slices.DeleteFunc(all, func(x Archive) bool {
+		return a.Ours && !x.Ours || len(a.Guests) > 0 && !slices.Contains(a.Guests, x.Guest)
+	}), nil
+}
+
+// list is every archive of a storage, oldest first, as it really is.
+func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node builtin.Node) ([]Archive, error) {
+	if node != "" {
+		return v.listOn(ctx, storage, node)
+	}
+	s, err := v.storage(ctx, storage)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := v.nodesWith(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if isShared(s) {
+		return v.listAnywhere(ctx, storage, nodes)
+	}
+	var all []Archive
+	for _, n := range nodes {
+		found, err := v.listOn(ctx, storage, n)
+		if f := builtin.AsFault(err); f != nil {
+			// A list with a node missing would look like one without its archives.
+			return nil, f.Hinting("each node has its own %s, and %s does not answer; name one that does: node = …", storage, n)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	sortArchives(all)
+	return all, nil
+}
+
+// listAnywhere lists a shared storage on the first node where it is active.
+func (v *vzdump) listAnywhere(ctx context.Context, storage builtin.StorageID, nodes []builtin.Node) ([]Archive, error) {
+	var first error
+	for _, n := range nodes {
+		found, err := v.listOn(ctx, storage, n)
+		if err == nil {
+			return found, nil
+		}
+		if f := builtin.AsFault(err); f == nil || f.Kind != builtin.Unreachable {
+			return nil, err
+		}
+		first = cmp.Or(first, err)
+	}
+	return nil, first
+}
+
+func (v *vzdump) listOn(ctx context.Context, storage builtin.StorageID, node builtin.Node) ([]Archive, error) {
+	volumes, err := v.c.Content(ctx, string(node), string(storage), pve.ContentFilter{Content: "backup"})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Archive, 0, len(volumes))
+	for _, volume := range volumes {
+		// A backup folder can hold what no vzdump made; without an owner it is nobody's archive.
+		if volume.Content == "backup" && volume.VMID >= 100 {
+			all = append(all, archiveOf(volume, storage, node))
+		}
+	}
+	sortArchives(all)
+	return all, nil
+}
+
+func archiveOf(volume pve.Volume, storage builtin.StorageID, node builtin.Node) Archive {
+	a := Archive{
+		VolID: builtin.Now(builtin.VolID(volume.VolID)), Guest: builtin.VMID(volume.VMID), Kind: kindOf(volume.Subtype),
+		Node: node, Storage: storage, Time: volume.CTime.Time, Size: int64(volume.Size), Format: volume.Format,
+		Protected: bool(volume.Protected),
+	}
+	a.Notes, _, _ = strings.Cut(volume.Notes, "\n")
+	if a.Kind == "" { // a backup server's list has no subtype, but formats of its own
+		a.Kind = kindOf(strings.TrimPrefix(volume.Format, "pbs-"))
+	}
+	if m, ok := parseMark(volume.Notes); ok {
+		a.mark, a.Ours, a.Run, a.Playbook = m, true, m.Run, m.Playbook
+		if !m.Verified.IsZero() {
+			a.Verified = &m.Verified
+		}
+	}
+	return a
+}
+
+// find is the archive of a volume id.
+func (v *vzdump) find(ctx context.Context, volid builtin.VolID, node builtin.Node) (Archive, error) {
+	all, err := v.list(ctx, volid.Storage(), node)
+	if err != nil {
+		return Archive{}, err
+	}
+	found := slices.DeleteFunc(all, func(a Archive) bool { return a.VolID.Value != volid })
+	switch len(found) {
+	case 0:
+		return Archive{}, builtin.Faultf(builtin.NotFound, "the archive %s is not in the storage's list", volid).
+			Hinting("vzdump.backups(%q) shows what is there; the token needs VM.Backup on the guest to see its archives", volid.Storage())
+	case 1:
+		return found[0], nil
+	}
+	return Archive{}, builtin.Faultf(builtin.Conflict, "the archive %s: %d nodes have one of that name", volid, len(found)).
+		Hinting("say which: node = %q", found[0].Node)
+}
+
+// storage is the configuration of a storage.
+func (v *vzdump) storage(ctx context.Context, id builtin.StorageID) (pve.Storage, error) {
+	all, err := v.c.Storages(ctx)
+	if err != nil {
+		return pve.Storage{}, err
+	}
+	var names []string
+	for _, s := range all {
+		if s.Storage == string(id) {
+			return s, nil
+		}
+		names = append(names, s.Storage)
+	}
+	return pve.Storage{}, builtin.Faultf(builtin.NotFound, "the storage %s", id).
+		Saying("there are " + strings.Join(names, ", ")).
+		Hinting("the token sees only storages on which it has Datastore.Audit or Datastore.AllocateSpace")
+}
+
+// isShared: all nodes see the same files. Some types are so by nature
+// (PVE::Storage::Plugin), and need not say it.
+func isShared(s pve.Storage) bool {
+	return bool(s.Shared) || slices.Contains([]string{"nfs", "cifs", "cephfs", "glusterfs", "pbs"}, s.Type)
+}
+
+// nodesWith are the nodes that have a storage, those that are online first.
+func (v *vzdump) nodesWith(ctx context.Context, s pve.Storage) ([]builtin.Node, error) {
+	all, err := v.c.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var online, others []builtin.Node
+	for _, n := range all {
+		switch {
+		case !s.On(n.Node):
+		case n.Online():
+			online = append(online, builtin.Node(n.Node))
+		default:
+			others = append(others, builtin.Node(n.Node))
+		}
+	}
+	if nodes := append(online, others...); len(nodes) > 0 {
+		return nodes, nil
+	}
+	return nil, builtin.Faultf(builtin.NotFound, "the storage %s: no node that this token sees has it", s.Storage)
+}
+
+// sortArchives: oldest first, and always the same.
+func sortArchives(all []Archive) {
+	slices.SortStableFunc(all, func(a, b Archive) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.VolID.Value, b.VolID.Value), cmp.Compare(a.Node, b.Node))
+	})
+}
+
+// overlaid is a list as a plan's changes would have left it. In a real run it
+// is the list.
+func overlaid(ctx context.Context, storage builtin.StorageID, node builtin.Node, all []Archive) []Archive {
+	plan := builtin.CallFrom(ctx).Run.Planned
+	for _, gone := range plan.Entries(plannedRemovals) {
+		all = slices.DeleteFunc(all, func(a Archive) bool { return a.VolID.Value == gone })
+	}
+	for _, entry := range plan.Entries(plannedArchives) {
+		if a := entry.(Archive); a.Storage == storage && (node == "" || node == a.Node) {
+			all = append(all, a)
+		}
+	}
+	for _, entry := range plan.Entries(plannedMarks) {
+		m := entry.(plannedMark)
+		// Of the archives of one planned backup the next: see nextPlanned.
+		for i := range all {
+			if all[i].VolID == m.VolID && (m.VolID.Known() || all[i].Verified == nil) {
+				all[i].Verified = &m.At
+				break
+			}
+		}
+	}
+	return all
+}

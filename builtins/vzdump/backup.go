@@ -1,0 +1,358 @@
+package vzdump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"nixmox/builtins/internal/pve"
+	"nixmox/engine/builtin"
+	"nixmox/engine/retention"
+)
+
+// BackupArgs are the arguments of backup.
+type BackupArgs struct {
+	Node      builtin.Node      `name:"node" doc:"the node on which the guests are"`
+	Guests    []builtin.VMID    `name:"guests" scope:"guest" doc:"the guests, all in one task: a node makes one backup at a time anyhow"`
+	Storage   builtin.StorageID `name:"storage" doc:"the storage that takes the archives"`
+	Mode      string            `name:"mode" default:"snapshot" enum:"snapshot,suspend,stop" doc:"snapshot goes on running, suspend halts, stop shuts down and starts again"`
+	Compress  string            `name:"compress" default:"zstd" enum:"zstd,gzip,lzo,none" doc:"how the archives are packed; none can be verified in structure only"`
+	Protected bool              `name:"protected" default:"false" doc:"Proxmox and nixmox shall never remove them"`
+	Note      string            `name:"note" default:"" doc:"stands in the notes; {{guestname}}, {{vmid}}, {{node}} and {{cluster}} are filled in by Proxmox"`
+}
+
+func (a BackupArgs) keys() []string {
+	keys := []string{"vzdump:" + string(a.Node)}
+	for _, id := range a.Guests {
+		keys = append(keys, "guest:"+id.String())
+	}
+	return keys
+}
+
+// BackupResult is what a backup made. In a plan the fields that only the log
+// can tell are not known.
+type BackupResult struct {
+	Task     builtin.Later[string]   `name:"task" doc:"the UPID of Proxmox's task"`
+	Status   builtin.Later[string]   `name:"status" doc:"how the task ended: OK, WARNINGS: n, or why it failed"`
+	Warnings builtin.Later[[]string] `name:"warnings" doc:"what is wrong though the archives were made"`
+	Archives []Made                  `name:"archives" doc:"one for each guest that was backed up, in the order asked for"`
+	Failed   []FailedGuest           `name:"failed" doc:"the guests that were not; only beside an error, where the archives are those that were made all the same"`
+}
+
+// Made is an archive with what only the log of its task tells.
+type Made struct {
+	Archive
+	Mode        builtin.Later[string]   `name:"mode" doc:"snapshot, suspend or stop: the one that was used in the end"`
+	Consistency builtin.Later[string]   `name:"consistency" doc:"stopped, filesystem (frozen by the agent), suspended, crash (as after a power failure) or unknown; whether an application was at rest, no log tells"`
+	LeftOut     builtin.Later[[]string] `name:"left_out" doc:"disks, mount points and snapshots that are not in it, in Proxmox's words"`
+}
+
+// FailedGuest is a guest without an archive.
+type FailedGuest struct {
+	Guest builtin.VMID `name:"guest" doc:"the guest"`
+	Said  string       `name:"said" doc:"why, in Proxmox's words"`
+}
+
+// job is a backup that was checked and can be started.
+type job struct {
+	BackupArgs
+	mark     mark
+	template string
+	kinds    map[builtin.VMID]string
+	onServer bool // the storage is a Proxmox Backup Server
+	warnings []string
+}
+
+func (j *job) what() string {
+	noun := "guests "
+	if len(j.Guests) == 1 {
+		noun = "guest "
+	}
+	return "backing up " + noun + idList(j.Guests) + " of " + string(j.Node) + " to the storage " + string(j.Storage)
+}
+
+func idList(ids []builtin.VMID) string {
+	var texts []string
+	for _, id := range ids {
+		texts = append(texts, id.String())
+	}
+	return strings.Join(texts, ", ")
+}
+
+// identify makes a job of the arguments without looking at the world.
+func identify(ctx context.Context, a BackupArgs) (*job, error) {
+	call := builtin.CallFrom(ctx)
+	j := &job{BackupArgs: a, mark: mark{Run: call.Run.ID, Place: string(call.Place), Playbook: call.Run.Playbook}}
+	j.Guests = nil
+	for _, id := range a.Guests {
+		if !slices.Contains(j.Guests, id) {
+			j.Guests = append(j.Guests, id)
+		}
+	}
+	var err error
+	switch j.template, err = notesTemplate(a.Note, j.mark); {
+	case len(j.Guests) == 0:
+		return nil, builtin.Faultf(builtin.Invalid, "backing up to the storage %s: no guest is named", a.Storage).
+			Hinting("a list that is empty is more often a mistake than a wish; leave the call out where there is nothing to do")
+	case j.mark.Run == "":
+		return nil, builtin.Faultf(builtin.Invalid, "%s: outside a run, so the archives could not be told from others", j.what()).
+			Hinting("backups are made in runs: nixmox run …")
+	case err != nil:
+		return nil, builtin.Faultf(builtin.Invalid, "%s", j.what()).Because(err).Hinting("change the note")
+	}
+	return j, nil
+}
+
+// check refuses what Proxmox would refuse only inside the task, and what would
+// work today and stop working one day.
+func (v *vzdump) check(ctx context.Context, a BackupArgs) (*job, error) {
+	j, err := identify(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.checkStorage(ctx, j); err != nil {
+		return nil, err
+	}
+	return j, v.checkGuests(ctx, j)
+}
+
+func (v *vzdump) checkStorage(ctx context.Context, j *job) error {
+	s, err := v.storage(ctx, j.Storage)
+	if err != nil {
+		return err
+	}
+	fault := func(kind builtin.Kind, said string) *builtin.Fault {
+		return builtin.Faultf(kind, "%s", j.what()).Saying(said)
+	}
+	switch {
+	case !slices.Contains(s.Content, "backup"):
+		return fault(builtin.Invalid, "the storage keeps "+strings.Join(s.Content, ", ")+", but no backups").
+			Hinting("name another storage, or: pvesm set %s --content %s", j.Storage, strings.Join(append(slices.Clone(s.Content), "backup"), ","))
+	case bool(s.Disable):
+		return fault(builtin.Conflict, "the storage is disabled").Hinting("pvesm set %s --disable 0", j.Storage)
+	case !s.On(string(j.Node)):
+		return fault(builtin.Conflict, "only "+strings.Join(s.Nodes, ", ")+" may use the storage").Hinting("name another storage or node")
+	}
+	j.onServer = s.Type == "pbs"
+	if limit := v.keepLimit(ctx, j, s); limit != "" && !j.Protected {
+		// vzdump refuses, guest by guest, once a guest has that many archives
+		// (exec_backup_task in PVE::VZDump), since nixmox never lets it prune:
+		// its prune runs before anything can be verified. To pass keep-all=1
+		// takes Datastore.Allocate, which a token for backups should not have.
+		return fault(builtin.Conflict, "its retention is "+limit+": vzdump refuses once a guest has that many archives, and would remove unverified").
+			Hinting("let nixmox prune, by marks: pvesm set %s --prune-backups keep-all=1", j.Storage)
+	}
+	var status pve.StorageStatus
+	if err := v.c.Get(ctx, pve.Path("/nodes/%s/storage/%s/status", string(j.Node), string(j.Storage)), nil, &status); err != nil {
+		return err
+	}
+	if !status.Active {
+		return fault(builtin.Unreachable, "the storage is not active on "+string(j.Node)).Hinting("is it mounted, and its server up? See: pvesm status --storage %s", j.Storage)
+	}
+	// How large the archives will be, nobody knows; so this is only said.
+	if total := int64(status.Total); total > 0 && int64(status.Avail) < total/50 {
+		j.warnings = append(j.warnings, fmt.Sprintf("the storage %s is nearly full: %s of %s are left", j.Storage, roundedSize(int64(status.Avail)), roundedSize(total)))
+		builtin.Report(ctx, builtin.Progress{Step: j.warnings[0]})
+	}
+	return nil
+}
+
+// keepLimit is the retention that the storage or, where it has none, the
+// node's vzdump.conf would enforce; empty when everything is kept.
+func (v *vzdump) keepLimit(ctx context.Context, j *job, s pve.Storage) string {
+	text := s.PruneBackups
+	if text == "" {
+		var defaults struct {
+			Prune pve.Text `json:"prune-backups"`
+		}
+		if v.c.Get(ctx, pve.Path("/nodes/%s/vzdump/defaults", string(j.Node)), nil, &defaults) != nil {
+			return "" // then vzdump itself has the last word, as always
+		}
+		text = string(defaults.Prune)
+	}
+	if rules, err := retention.ParseRules(text); err == nil && rules.KeepsAll() {
+		return ""
+	}
+	return text
+}
+
+func (v *vzdump) checkGuests(ctx context.Context, j *job) error {
+	guests, err := v.c.Guests(ctx)
+	if err != nil {
+		return err
+	}
+	j.kinds = map[builtin.VMID]string{}
+	var missing []builtin.VMID
+	var elsewhere []string
+	for _, id := range j.Guests {
+		i := slices.IndexFunc(guests, func(g pve.Guest) bool { return g.VMID == id })
+		switch {
+		case i < 0:
+			missing = append(missing, id)
+		case guests[i].Node != string(j.Node):
+			elsewhere = append(elsewhere, fmt.Sprintf("%d is on %s", id, guests[i].Node))
+		default:
+			j.kinds[id] = kindOf(guests[i].Type)
+		}
+	}
+	if missing != nil {
+		return builtin.Faultf(builtin.NotFound, "%s", j.what()).Saying("there is no guest " + idList(missing)).
+			Hinting("proxmox.guests() lists them; the token sees only guests on which it has VM.Audit")
+	}
+	if elsewhere != nil {
+		return builtin.Faultf(builtin.Conflict, "%s", j.what()).Saying(strings.Join(elsewhere, ", ")).
+			Hinting("was it migrated? Ask proxmox.guests() again and back it up there")
+	}
+	return nil
+}
+
+func (v *vzdump) previewBackup(ctx context.Context, a BackupArgs) (BackupResult, error) {
+	j, err := v.check(ctx, a)
+	if err != nil {
+		return BackupResult{}, err
+	}
+	call := builtin.CallFrom(ctx)
+	from := call.Place
+	result := BackupResult{Task: builtin.PlannedBy[string](call), Status: builtin.PlannedBy[string](call), Warnings: builtin.PlannedBy[[]string](call)}
+	for _, id := range j.Guests {
+		m := Made{Mode: builtin.Later[string]{From: from}, Consistency: builtin.Later[string]{From: from}, LeftOut: builtin.Later[[]string]{From: from}}
+		m.Archive = Archive{
+			VolID: builtin.PlannedBy[builtin.VolID](call), Guest: id, Kind: j.kinds[id], Node: a.Node, Storage: a.Storage,
+			Time: call.Run.Now().UTC(), Format: j.format(id), Protected: a.Protected,
+			Ours: true, Run: j.mark.Run, Playbook: j.mark.Playbook, mark: j.mark,
+		}
+		result.Archives = append(result.Archives, m)
+		if plan := call.Run.Planned; plan != nil {
+			plan.Add(plannedArchives, m.Archive)
+		}
+	}
+	return result, nil
+}
+
+// format is what the storage's list will call the archive of a guest.
+func (j *job) format(id builtin.VMID) string {
+	isVM := j.kinds[id] == "vm"
+	switch {
+	case j.onServer && isVM:
+		return "pbs-vm"
+	case j.onServer:
+		return "pbs-ct"
+	}
+	ending := map[string]string{"zstd": ".zst", "gzip": ".gz", "lzo": ".lzo"}[j.Compress]
+	if isVM {
+		return "vma" + ending
+	}
+	return "tar" + ending
+}
+
+func (v *vzdump) backup(ctx context.Context, a BackupArgs) (BackupResult, error) {
+	j, err := v.check(ctx, a)
+	if err != nil {
+		return BackupResult{}, err
+	}
+	upid, err := v.start(ctx, j)
+	if err != nil {
+		return BackupResult{}, err
+	}
+	if err := builtin.Hold(ctx, upid.String()); err != nil {
+		return BackupResult{}, fmt.Errorf("%s: the task %s has begun and goes on, but could not be recorded: %w", j.what(), upid, err)
+	}
+	return v.follow(ctx, j, upid)
+}
+
+// start asks for the task, once. What Proxmox does with a second POST of the
+// same is a second backup.
+func (v *vzdump) start(ctx context.Context, j *job) (pve.UPID, error) {
+	compress := j.Compress
+	if compress == "none" {
+		compress = "0"
+	}
+	params := map[string]any{
+		"vmid": strings.ReplaceAll(idList(j.Guests), " ", ""), "storage": string(j.Storage), "mode": j.Mode, "compress": compress,
+		"remove": 0, "notes-template": j.template,
+	}
+	if j.Protected {
+		params["protected"] = 1
+	}
+	asked := builtin.CallFrom(ctx).Run.Now()
+	var answer pve.Text
+	// A run that is cancelled in this moment still learns which task it left.
+	if err := v.c.Post(context.WithoutCancel(ctx), pve.Path("/nodes/%s/vzdump", string(j.Node)), params, &answer); err != nil {
+		if pve.InDoubt(err) {
+			return v.lookAfterLostPost(ctx, j, asked, err)
+		}
+		return pve.UPID{}, err
+	}
+	upid, err := pve.ParseUPID(string(answer))
+	if err != nil {
+		// For guests of another node vzdump has nothing to do, and says OK
+		// (PVE::API2::VZDump): they were migrated since the check.
+		return pve.UPID{}, builtin.Faultf(builtin.Failed, "%s: Proxmox started no task", j.what()).
+			Saying("it answered "+strconv.Quote(string(answer))+" in place of a task").
+			Hinting("it does so where no guest is on %s: look where they are now", j.Node)
+	}
+	return upid, nil
+}
+
+// lookPauses are the pauses before each look for a task whose POST was lost. A
+// task is in the list as soon as it has a UPID, so a few looks are plenty.
+var lookPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+
+// lostPause and lostLooks bound the looks that get no answer, or find a task
+// that waits for another backup and has not said yet whose it is.
+const lostPause, lostLooks = 10 * time.Second, 30
+
+func (v *vzdump) lookAfterLostPost(ctx context.Context, j *job, asked time.Time, lost error) (pve.UPID, error) {
+	const noTask = "nothing is known to have been started"
+	f := builtin.Faultf(builtin.Unreachable, "%s: the connection was lost while asking for it, and %s", j.what(), noTask).Because(lost)
+	for answered, unclear := 0, 0; answered < len(lookPauses); {
+		builtin.Report(ctx, builtin.Progress{Step: "the connection was lost while asking for the backup; looking whether it began"})
+		pause := lookPauses[answered]
+		if unclear > 0 {
+			pause = lostPause
+		}
+		if err := v.pause(ctx, pause); err != nil {
+			return pve.UPID{}, fmt.Errorf("%s: looking whether it began: %w", j.what(), err)
+		}
+		found, err := v.findTask(ctx, j, asked)
+		switch {
+		case err == nil && found.ours:
+			return found.upid, nil
+		case err == nil && !found.waiting:
+			answered++
+			continue
+		case err != nil:
+			f.Hint = "nor could the task list be read since (" + err.Error() + "): look at it before doing this again"
+		default:
+			f.Hint = fmt.Sprintf("the task %s waits for another backup and may be this one: look at its log before doing this again", found.upid)
+		}
+		if unclear++; unclear == lostLooks {
+			return pve.UPID{}, f
+		}
+	}
+	return pve.UPID{}, f.Hinting("no task of %s has this run's mark; doing it again is safe", j.Node)
+}
+
+// follow waits for the task's end, tells how far it is, and then looks at what
+// it made.
+func (v *vzdump) follow(ctx context.Context, j *job, upid pve.UPID) (BackupResult, error) {
+	log := &taskLog{want: len(j.Guests)}
+	end, err := v.c.Wait(ctx, upid, func(_ int, line string) {
+		if p, ok := log.Line(line); ok {
+			builtin.Report(ctx, p)
+		}
+	})
+	if err != nil {
+		if end.ExitStatus == "" || errors.Is(err, context.Canceled) {
+			return BackupResult{}, err
+		}
+		// Half a log would tell lies; the list and the marks must do.
+		log, end.Log = &taskLog{}, nil
+		j.warnings = append(j.warnings, "the log of the task could not be read: "+err.Error())
+	}
+	return v.readBack(ctx, j, end, log)
+}

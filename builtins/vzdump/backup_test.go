@@ -1,0 +1,454 @@
+package vzdump
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nixmox/builtins/internal/pve"
+	"nixmox/engine/builtin"
+)
+
+var two = args{"node": "pve2", "guests": ids(101, 105), "storage": "backup"}
+
+func TestBackupInOneTask(t *testing.T) {
+	u := newUser(t)
+	got := must[BackupResult](u, "backup", args{"node": "pve1", "guests": ids(106, 100, 109, 100), "storage": "backup", "note": "before the upgrade\nsecond line"})
+	if u.count("POST", "/vzdump") != 1 || got.Status.Value != "OK" || len(got.Warnings.Value) != 0 || len(got.Failed) != 0 {
+		t.Errorf("%d tasks, %+v", u.count("POST", "/vzdump"), got)
+	}
+	if want := []builtin.VMID{106, 100, 109}; !reflect.DeepEqual(guestsOf(got.Archives), want) {
+		t.Fatalf("archives of %v, want %v", guestsOf(got.Archives), want)
+	}
+	if !slices.Equal(u.handles, []string{got.Task.Value}) {
+		t.Errorf("the handle %v is not that of the task %s", u.handles, got.Task.Value)
+	}
+	a := got.Archives[1]
+	if a.Kind != "vm" || a.Mode.Value != "snapshot" || a.Consistency.Value != "filesystem" || !a.Ours || a.Run != u.run.ID || a.Playbook != "backup" || a.Verified != nil || a.Size == 0 || a.Format != "vma.zst" {
+		t.Errorf("archive of a VM with an agent: %+v", a)
+	}
+	if want := []string{"snapshots found (not included into backup)"}; !reflect.DeepEqual(a.LeftOut.Value, want) {
+		t.Errorf("left out %q", a.LeftOut.Value)
+	}
+	if c := got.Archives[2]; c.Kind != "container" || c.Consistency.Value != "crash" {
+		t.Errorf("archive of a container: %+v", c)
+	}
+	if want := "nixos-vm: before the upgrade | nixmox: v=1 run=" + u.run.ID + " place=1.1.1 playbook=backup"; a.Notes != want {
+		t.Errorf("notes %q, want %q", a.Notes, want)
+	}
+	if full, err := u.v.notes(context.Background(), a.Archive); err != nil || full != a.Notes+"\nsecond line" {
+		t.Errorf("whole notes %q, %v", full, err)
+	}
+	if !slices.ContainsFunc(u.progress, func(p builtin.Progress) bool {
+		return p.Percent == 50 && p.Total == 32<<30 && p.Rate > 0 && strings.HasPrefix(p.Step, "guest 100 (1 of 3): ")
+	}) {
+		t.Errorf("no half-way progress of guest 100 in %+v", u.progress)
+	}
+	listed := must[[]Archive](u, "backups", args{"storage": "backup", "guests": ids(100), "ours": true})
+	if last := listed[len(listed)-1]; last.VolID != a.VolID {
+		t.Errorf("the list ends with %+v", last)
+	}
+}
+
+func TestWhatIsLeftOutAndOtherModes(t *testing.T) {
+	u := newUser(t)
+	got := must[BackupResult](u, "backup", args{"node": "pve3", "guests": ids(107, 108), "storage": "backup", "mode": "stop", "compress": "none", "protected": true})
+	files := got.Archives[0]
+	if len(files.LeftOut.Value) != 2 || !strings.Contains(files.LeftOut.Value[0], "bind mount point mp0") || files.Consistency.Value != "stopped" || !files.Protected || files.Format != "tar" {
+		t.Errorf("%+v", files)
+	}
+}
+
+func TestOneOfManyFails(t *testing.T) {
+	u := newUser(t, "vzdump:105=fail")
+	got, err := call[BackupResult](u, "backup", two)
+	f := fault(t, err, builtin.Failed, "backing up guests 101, 105 of pve2 to the storage backup: 1 of 2 failed: 105", "exit code 2", "pvenode task log UPID:pve2")
+	partial := f.Partial.(BackupResult)
+	if !reflect.DeepEqual(guestsOf(partial.Archives), []builtin.VMID{101}) || len(partial.Failed) != 1 || partial.Failed[0].Guest != 105 || partial.Status.Value != "job errors" {
+		t.Errorf("partial %+v", partial)
+	}
+	if !reflect.DeepEqual(got, partial) {
+		t.Errorf("result %+v", got)
+	}
+}
+
+func TestAllFail(t *testing.T) {
+	u := newUser(t, "vzdump:*=fail")
+	_, err := call[BackupResult](u, "backup", two)
+	if f := fault(t, err, builtin.Failed, "none was backed up", "101: ", "105: "); len(f.Partial.(BackupResult).Archives) != 0 {
+		t.Errorf("partial %+v", f.Partial)
+	}
+}
+
+func TestFreeText(t *testing.T) {
+	u := newUser(t, "vzdump:105=text:interrupted by signal")
+	_, err := call[BackupResult](u, "backup", two)
+	f := fault(t, err, builtin.Failed, "1 of 2 failed: 105", "interrupted by signal")
+	if p := f.Partial.(BackupResult); len(p.Archives) != 1 {
+		t.Errorf("partial %+v", p)
+	}
+}
+
+func TestWarningsAreASuccess(t *testing.T) {
+	u := newUser(t, "vzdump:105=warnings")
+	got := must[BackupResult](u, "backup", two)
+	if got.Status.Value != "WARNINGS: 1" || len(got.Warnings.Value) != 2 || !strings.Contains(got.Warnings.Value[0], "unable to add notes") || !strings.Contains(got.Warnings.Value[1], "carries no mark") {
+		t.Errorf("%+v", got)
+	}
+	if got.Archives[1].Ours || !got.Archives[0].Ours {
+		t.Errorf("ours: %+v", got.Archives)
+	}
+}
+
+func TestStorageFull(t *testing.T) {
+	u := newUser(t, "storage:backup=full")
+	_, err := call[BackupResult](u, "backup", args{"node": "pve1", "guests": ids(100), "storage": "backup"})
+	fault(t, err, builtin.Failed, "none was backed up", "100: vma_queue_write: write error - Broken pipe")
+}
+
+func TestForbiddenForOneGuest(t *testing.T) {
+	u := newUser(t, "vzdump:105=deny")
+	_, err := call[BackupResult](u, "backup", two)
+	fault(t, err, builtin.Forbidden, "none was backed up", "403 Permission check failed (/vms/105, VM.Backup)", "VM.Backup")
+}
+
+func TestConnectionLostInTheMiddle(t *testing.T) {
+	for _, kind := range []string{"drop", "595", "596"} {
+		u := newUser(t, "api:GET /nodes/pve2/tasks/*="+kind+"*9")
+		got := must[BackupResult](u, "backup", two)
+		if len(got.Archives) != 2 || got.Status.Value != "OK" || u.count("POST", "/vzdump") != 1 {
+			t.Errorf("%s: %+v", kind, got)
+		}
+	}
+}
+
+func TestLostPostIsFoundAgain(t *testing.T) {
+	for _, kind := range []string{"drop", "596"} {
+		u := newUser(t, "api:POST /nodes/pve2/vzdump="+kind+"*1")
+		got := must[BackupResult](u, "backup", two)
+		if len(got.Archives) != 2 || u.count("POST", "/vzdump") != 1 || !slices.Equal(u.handles, []string{got.Task.Value}) {
+			t.Errorf("%s: %d posts, handles %v, %+v", kind, u.count("POST", "/vzdump"), u.handles, got)
+		}
+	}
+}
+
+// The task of a lost POST may wait behind another backup, and then has not said
+// yet whose it is.
+func TestLostPostThatWaitsForAnother(t *testing.T) {
+	u := newUser(t)
+	ctx, j := u.job(args{"node": "pve1", "guests": ids(106), "storage": "backup"})
+	if _, err := u.v.start(ctx, j); err != nil {
+		t.Fatal(err)
+	}
+	ctx, j = u.job(args{"node": "pve1", "guests": ids(100), "storage": "backup"})
+	want, err := u.v.start(ctx, j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := u.v.lookAfterLostPost(ctx, j, u.lab.Now(), context.DeadlineExceeded)
+	if err != nil || got != want {
+		t.Errorf("found %v, %v, want %v", got, err, want)
+	}
+}
+
+// job is a checked backup that was not begun.
+func (u *user) job(a args) (context.Context, *job) {
+	u.t.Helper()
+	c := u.prepare("backup", a)
+	ctx := builtin.WithCall(context.Background(), c)
+	j, err := u.v.check(ctx, c.Args.(BackupArgs))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return ctx, j
+}
+
+func TestLostPostThatNeverArrived(t *testing.T) {
+	u := newUser(t)
+	must[BackupResult](u, "backup", two) // a task of this run, but of another place
+	ctx, j := u.job(two)
+	_, err := u.v.lookAfterLostPost(ctx, j, u.lab.Now(), context.DeadlineExceeded)
+	fault(t, err, builtin.Unreachable, "the connection was lost while asking for it", "nothing is known to have been started", "doing it again is safe")
+}
+
+func TestRefusedPostIsNotLookedFor(t *testing.T) {
+	u := newUser(t, "api:POST /nodes/pve2/vzdump=595")
+	_, err := call[BackupResult](u, "backup", two)
+	fault(t, err, builtin.Unreachable, "595")
+	if n := u.count("POST", "/vzdump") + u.count("GET", "/tasks"); n != 1 {
+		t.Errorf("%d requests after the no", n)
+	}
+}
+
+func TestAnswerOKInPlaceOfATask(t *testing.T) {
+	u := newUser(t)
+	ctx, j := u.job(two)
+	j.Node = "pve1" // where the guests are not, as if they had been migrated after the check
+	_, err := u.v.start(ctx, j)
+	fault(t, err, builtin.Failed, "Proxmox started no task", `it answered "OK"`)
+}
+
+func TestTaskSaysOKButTheArchiveIsNotThere(t *testing.T) {
+	u := newUser(t)
+	ctx, j := u.job(two)
+	upid, err := u.v.start(ctx, j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := u.v.c.Wait(ctx, upid, nil)
+	if err != nil || !end.OK {
+		t.Fatalf("%+v, %v", end, err)
+	}
+	listed, err := u.v.list(ctx, "backup", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := listed[len(listed)-1]
+	if err := os.Remove(u.file(last)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = u.v.follow(ctx, j, upid)
+	fault(t, err, builtin.Failed, "1 of 2 failed: 105", `the task ended with "OK", but `+string(last.VolID.Value)+" is not in the list of the storage")
+}
+
+// file is where an archive really is.
+func (u *user) file(a Archive) string {
+	dir, ok := u.end.Mounts[string(a.Storage)]
+	if !ok {
+		dir = u.end.Mounts[string(a.Node)+"/"+string(a.Storage)]
+	}
+	return filepath.Join(dir, "dump", filepath.Base(string(a.VolID.Value)))
+}
+
+func TestTruncatedArchiveIsNoBackup(t *testing.T) {
+	u := newUser(t, "vzdump:100=truncate")
+	_, err := call[BackupResult](u, "backup", args{"node": "pve1", "guests": ids(100), "storage": "backup"})
+	fault(t, err, builtin.Failed, "bytes in the list, and the log says")
+}
+
+func TestRefusedBeforeAnythingStarts(t *testing.T) {
+	u := newUser(t, "storage:media=offline")
+	for name, c := range map[string]struct {
+		args  args
+		kind  builtin.Kind
+		words []string
+	}{
+		"keep limit":     {args{"node": "pve3", "guests": ids(104), "storage": "small"}, builtin.Conflict, []string{"keep-last=3", "pvesm set small --prune-backups keep-all=1"}},
+		"no backups":     {args{"node": "pve3", "guests": ids(104), "storage": "rpool"}, builtin.Invalid, []string{"keeps images, rootdir, but no backups"}},
+		"no storage":     {args{"node": "pve3", "guests": ids(104), "storage": "nostore"}, builtin.NotFound, []string{"nostore", "there are backup, local"}},
+		"other node":     {args{"node": "pve1", "guests": ids(100, 104), "storage": "backup"}, builtin.Conflict, []string{"104 is on pve3"}},
+		"no such guest":  {args{"node": "pve1", "guests": ids(100, 999, 998), "storage": "backup"}, builtin.NotFound, []string{"there is no guest 999, 998"}},
+		"nobody":         {args{"node": "pve1", "guests": ids(), "storage": "backup"}, builtin.Invalid, []string{"no guest is named"}},
+		"bad note":       {args{"node": "pve1", "guests": ids(100), "storage": "backup", "note": "{{bad}}"}, builtin.Invalid, []string{"{{bad}}"}},
+		"node not there": {args{"node": "pve9", "guests": ids(100), "storage": "backup"}, builtin.Unreachable, []string{"pve9"}},
+	} {
+		_, err := call[BackupResult](u, "backup", c.args)
+		if err == nil {
+			t.Errorf("%s: went ahead", name)
+			continue
+		}
+		fault(t, err, c.kind, c.words...)
+	}
+	if n := u.count("POST", "/vzdump"); n != 0 {
+		t.Errorf("%d tasks", n)
+	}
+}
+
+func TestStorageNotActive(t *testing.T) {
+	u := newUser(t, "storage:backup=offline")
+	_, err := call[BackupResult](u, "backup", two)
+	fault(t, err, builtin.Unreachable, "not active on pve2")
+}
+
+func TestArchiveOlderThanTheTaskIsNotTaken(t *testing.T) {
+	u := newUser(t)
+	ctx, j := u.job(two)
+	upid, err := u.v.start(ctx, j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := u.v.c.Wait(ctx, upid, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := pve.ParseUPID(strings.Replace(upid.String(), ":"+strings.Split(upid.String(), ":")[4]+":", ":7FFFFFFF:", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end.UPID = later
+	log := readLog(end.Log...)
+	_, err = u.v.readBack(ctx, j, end, log)
+	fault(t, err, builtin.Failed, "older than the task")
+}
+
+func TestSettleBackup(t *testing.T) {
+	ctx := context.Background()
+	u := newUser(t)
+	settle := func(c *builtin.Call, handle string) builtin.Settlement[any] {
+		t.Helper()
+		s, err := c.Func.Settle(ctx, c, handle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+
+	c := u.prepare("backup", two)
+	if s := settle(c, ""); s.State != builtin.NotDone {
+		t.Errorf("nothing begun: %+v", s)
+	}
+	c.Run = &builtin.Run{ID: "nightly-7", Now: u.lab.Now}
+	if s := settle(c, ""); s.State != builtin.Unknown || !strings.Contains(s.Why, "nightly-7 began is not known") {
+		t.Errorf("nothing begun, in a run of unknown age: %+v", s)
+	}
+	c.Run = u.run
+
+	args := c.Args.(BackupArgs)
+	in := builtin.WithCall(ctx, c)
+	j, err := u.v.check(in, args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	upid, err := u.v.start(in, j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := settle(c, upid.String()); s.State != builtin.Running || s.Handle != upid.String() {
+		t.Errorf("running: %+v", s)
+	}
+	if _, err := u.v.c.Wait(ctx, upid, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, handle := range []string{upid.String(), "", "UPID:pve2:000000FF:00000000:5F000000:vzdump::nixmox@pve!lab:"} {
+		s := settle(c, handle)
+		result, _ := s.Result.(BackupResult)
+		if s.State != builtin.Done || s.Fault != nil || len(result.Archives) != 2 || result.Task.Value != upid.String() {
+			t.Errorf("ended, handle %q: %+v", handle, s)
+		}
+	}
+	must[BackupResult](u, "backup", two)
+	if s := settle(u.prepare("backup", two), ""); s.State != builtin.NotDone {
+		t.Errorf("another call of the same run: %+v", s)
+	}
+}
+
+func TestSettleFailedBackup(t *testing.T) {
+	u := newUser(t, "vzdump:105=fail")
+	c := u.prepare("backup", two)
+	_, err := c.Func.Do(context.Background(), c)
+	want := fault(t, err, builtin.Failed)
+	s, err := c.Func.Settle(context.Background(), c, u.handles[0])
+	if err != nil || s.State != builtin.Done || !reflect.DeepEqual(s.Fault, want) {
+		t.Errorf("%+v, %v; want the fault %+v", s, err, want)
+	}
+}
+
+func TestRunBegan(t *testing.T) {
+	at, ok := runBegan("01ARYZ6S41TSV4RRFFQ69G5FAV") // of the ULID specification
+	if want := time.UnixMilli(1469918176385).UTC(); !ok || !at.Equal(want) {
+		t.Errorf("%v, %v, want %v", at, ok, want)
+	}
+	for _, id := range []string{"", "nightly", "01ARYZ6S41TSV4RRFFQ69G5FA", "0!ARYZ6S41TSV4RRFFQ69G5FAV", "8ZZZZZZZZZTSV4RRFFQ69G5FAV"} {
+		if at, ok := runBegan(id); ok {
+			t.Errorf("%q began at %v", id, at)
+		}
+	}
+}
+
+// ended is a backup whose task has ended and was not looked at yet.
+func (u *user) ended(a args) (context.Context, *job, pve.TaskEnd) {
+	u.t.Helper()
+	ctx, j := u.job(a)
+	upid, err := u.v.start(ctx, j)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	end, err := u.v.c.Wait(ctx, upid, nil)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return ctx, j, end
+}
+
+func TestWithoutALogTheListAndTheMarksTell(t *testing.T) {
+	u := newUser(t)
+	ctx, j, end := u.ended(two)
+	end.Log = nil
+	got, err := u.v.readBack(ctx, j, end, &taskLog{})
+	if err != nil || len(got.Archives) != 2 || got.Archives[0].Consistency.Value != "unknown" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	j.Guests = append(j.Guests, 103)
+	_, err = u.v.readBack(ctx, j, end, &taskLog{})
+	fault(t, err, builtin.Failed, "1 of 3 failed: 103", "an archive of it is not in the list")
+}
+
+func TestTaskThatFailsAfterAllItsArchives(t *testing.T) {
+	u := newUser(t)
+	ctx, j, end := u.ended(two)
+	end.OK, end.ExitStatus = false, "The hook script is not executable."
+	_, err := u.v.readBack(ctx, j, end, readLog(end.Log...))
+	f := fault(t, err, builtin.Failed, "every archive is there, but the task failed", "The hook script is not executable.")
+	if len(f.Partial.(BackupResult).Archives) != 2 {
+		t.Errorf("%+v", f.Partial)
+	}
+}
+
+func TestListThatCannotBeReadIsNoSuccess(t *testing.T) {
+	u := newUser(t, "api:GET /nodes/pve2/storage/backup/content=595")
+	_, err := call[BackupResult](u, "backup", two)
+	fault(t, err, builtin.Unreachable, `the task ended with "OK", but whether the archives are there could not be seen`)
+}
+
+func TestGuestMigratedAfterTheCheck(t *testing.T) {
+	u := newUser(t)
+	ctx, j := u.job(two)
+	j.Guests = append(j.Guests, 100) // of pve1
+	upid, err := u.v.start(ctx, j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = u.v.follow(ctx, j, upid)
+	fault(t, err, builtin.Failed, "1 of 3 failed: 100", "skip external VMs: 100")
+}
+
+func TestCancelledWhileTheTaskGoesOn(t *testing.T) {
+	u := newUser(t, "vzdump:101=hang")
+	c := u.prepare("backup", two)
+	ctx, cancel := context.WithCancel(context.Background())
+	u.run.Handle = func(_ builtin.Call, h string) error { u.handles = append(u.handles, h); cancel(); return nil }
+	_, err := c.Func.Do(ctx, c)
+	if !errors.Is(err, context.Canceled) || len(u.handles) != 1 {
+		t.Fatalf("%v, handles %v", err, u.handles)
+	}
+	s, err := c.Func.Settle(context.Background(), c, u.handles[0])
+	if err != nil || s.State != builtin.Running || s.Handle != u.handles[0] {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestSettleByArchivesAlone(t *testing.T) {
+	u := newUser(t)
+	ctx, j, _ := u.ended(two)
+	s, err := u.v.settleByArchives(ctx, j, "", u.lab.Now(), true)
+	if err != nil || s.State != builtin.Done || len(s.Result.Archives) != 2 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	j.Guests = append(j.Guests, 103)
+	if s, err := u.v.settleByArchives(ctx, j, "", u.lab.Now(), true); err != nil || s.State != builtin.Unknown {
+		t.Errorf("some: %+v, %v", s, err)
+	}
+	j.Guests = []builtin.VMID{103}
+	if s, err := u.v.settleByArchives(ctx, j, "UPID:x", u.lab.Now(), true); err != nil || s.State != builtin.Unknown {
+		t.Errorf("none, though it had begun: %+v, %v", s, err)
+	}
+	if s, err := u.v.settleByArchives(ctx, j, "", u.lab.Now().AddDate(-1, 0, 0), true); err != nil || s.State != builtin.Unknown {
+		t.Errorf("none, and the list is too short: %+v, %v", s, err)
+	}
+}

@@ -1,0 +1,137 @@
+package vzdump
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// render does with a template what Proxmox does (generate_notes in
+// PVE::VZDump), with its checks first (verify_notes_template).
+func render(t interface{ Fatalf(string, ...any) }, template, guest string) string {
+	if strings.Contains(template, "\n") || len([]rune(template)) > 1024 {
+		t.Fatalf("Proxmox refuses the template %q", template)
+	}
+	for _, m := range regexp.MustCompile(`\\(.)`).FindAllStringSubmatch(template, -1) {
+		if m[1] != "n" && m[1] != `\` {
+			t.Fatalf("Proxmox refuses the escape %q", m[0])
+		}
+	}
+	for _, m := range regexp.MustCompile(`\{\{([^\s{}]+)\}\}`).FindAllStringSubmatch(template, -1) {
+		if !regexp.MustCompile(`^(cluster|guestname|node|vmid)$`).MatchString(m[1]) {
+			t.Fatalf("Proxmox refuses the variable %q", m[1])
+		}
+	}
+	out := regexp.MustCompile(`\\(.)`).ReplaceAllStringFunc(template, func(s string) string {
+		if s == `\n` {
+			return "\n"
+		}
+		return `\`
+	})
+	return strings.NewReplacer("{{guestname}}", guest, "{{vmid}}", "101", "{{node}}", "pve1", "{{cluster}}", "c").Replace(out)
+}
+
+func TestNotesAreReadable(t *testing.T) {
+	m := mark{Run: "01K", Place: "4.2.1", Playbook: "backup"}
+	for note, want := range map[string]string{
+		"":                     "db | nixmox: v=1 run=01K place=4.2.1 playbook=backup",
+		"before the upgrade":   "db: before the upgrade | nixmox: v=1 run=01K place=4.2.1 playbook=backup",
+		"one\nC:\\new\nthree":  "db: one | nixmox: v=1 run=01K place=4.2.1 playbook=backup\nC:\\new\nthree",
+		"of {{vmid}} {{ none":  "db: of 101 {{ none | nixmox: v=1 run=01K place=4.2.1 playbook=backup",
+		"nixmox: v=1 run=evil": "db: nixmox: v=1 run=evil | nixmox: v=1 run=01K place=4.2.1 playbook=backup",
+	} {
+		template, err := notesTemplate(note, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := render(t, template, "db"); got != want {
+			t.Errorf("note %q\n got %q\nwant %q", note, got, want)
+		}
+	}
+}
+
+func TestNotesThatProxmoxWouldRefuse(t *testing.T) {
+	for _, note := range []string{"{{bad}}", "x\n{{a\nb}}", "{{{{vmid}}x}}", "bell \a", "\xff", "a\r\nb", strings.Repeat("x", 1000)} {
+		if template, err := notesTemplate(note, mark{Run: "01K"}); err == nil {
+			t.Errorf("note %q became %q", note, template)
+		}
+	}
+}
+
+func TestForeignNotesAreNotOurs(t *testing.T) {
+	for _, notes := range []string{
+		"", "nixmox", "nixmox:", "nixmox: v=1", "nixmox: v=1 ", "nixmox: v=1 place=2", "nixmox: v=2 run=1",
+		"xnixmox: v=1 run=1", "nixmox: v=1 run=1 and more", "nixmox: v=1 run=1 run=2", "nixmox: v=1  run=1",
+		"nixmox: v=1 run=%zz", "by hand\nnixmox: v=1 run=1", "nixmox: v=1 run=", "nixmox: v=1 run=1 v=1",
+	} {
+		if m, ok := parseMark(notes); ok {
+			t.Errorf("%q was taken for %+v", notes, m)
+		}
+	}
+}
+
+// The lab's history has the mark alone in the first line, without a place.
+func TestMarkWithoutPlace(t *testing.T) {
+	m, ok := parseMark("nixmox: v=1 run=01LAB0000000000000000000 playbook=backup\nweb1")
+	if !ok || m.Run != "01LAB0000000000000000000" || m.Playbook != "backup" || m.Place != "" {
+		t.Errorf("got %+v, %v", m, ok)
+	}
+}
+
+func TestMarkSurvivesAnyNote(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		note := rapid.OneOf(rapid.String(), rapid.StringMatching(`[a-z{}\\\n ]*`), rapid.Just("x | nixmox: v=1 run=evil place=1")).Draw(t, "note")
+		m := mark{
+			Run:      rapid.StringN(1, 30, 60).Draw(t, "run"),
+			Place:    rapid.StringMatching(`[0-9]+(\.[0-9]+)*`).Draw(t, "place"),
+			Playbook: rapid.StringN(0, 20, 40).Draw(t, "playbook"),
+		}
+		template, err := notesTemplate(note, m)
+		if err != nil {
+			t.Skip("refused beforehand")
+		}
+		notes := render(t, template, "db")
+		if got, ok := parseMark(notes); !ok || got != m {
+			t.Fatalf("notes %q gave %+v, %v; want %+v", notes, got, ok, m)
+		}
+		plain := strings.NewReplacer("{{guestname}}", "db", "{{vmid}}", "101", "{{node}}", "pve1", "{{cluster}}", "c").Replace(note)
+		if bare := strings.Replace(notes, " | "+m.String(), "", 1); note != "" && !strings.Contains(note, "nixmox:") && bare != "db: "+plain && bare != "db"+plain {
+			t.Fatalf("note %q became %q", plain, bare)
+		}
+
+		at := time.Unix(rapid.Int64Range(1e9, 2e9).Draw(t, "at"), 0).UTC()
+		m.Verified, m.SHA256 = at, strings.Repeat("ab", 32)
+		verified := withVerification(notes, at, m.SHA256)
+		if got, ok := parseMark(verified); !ok || got != m {
+			t.Fatalf("verified notes %q gave %+v, %v", verified, got, ok)
+		}
+		if removed := strings.Replace(verified, m.verification(), "", 1); removed != notes {
+			t.Fatalf("marking altered more than the mark:\n%q\n%q", notes, removed)
+		}
+		if again := withVerification(verified, at, m.SHA256); again != verified {
+			t.Fatalf("marking twice gave %q", again)
+		}
+	})
+}
+
+func FuzzForeignNotes(f *testing.F) {
+	f.Add("db | nixmox: v=1 run=01K place=4 playbook=backup")
+	f.Add("nixmox: v=1 run=01K verified=x sha256=y\r\n")
+	f.Fuzz(func(t *testing.T, notes string) {
+		m, ok := parseMark(notes)
+		first, _, _ := strings.Cut(notes, "\n")
+		if !ok {
+			return
+		}
+		if m.Run == "" || !strings.Contains(first, "nixmox: v=1 ") {
+			t.Fatalf("%q was taken for %+v", notes, m)
+		}
+		at := time.Unix(1.7e9, 0).UTC()
+		if again, ok := parseMark(withVerification(notes, at, "00")); !ok || !again.Verified.Equal(at) || again.Run != m.Run {
+			t.Fatalf("%q lost its mark: %+v", notes, again)
+		}
+	})
+}

@@ -1,0 +1,319 @@
+package vzdump
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"nixmox/builtins/internal/pve"
+	"nixmox/engine/builtin"
+	"nixmox/engine/retention"
+)
+
+// PruneArgs are the arguments of prune.
+type PruneArgs struct {
+	Storage builtin.StorageID `name:"storage" scope:"storage" doc:"the storage to prune"`
+	Guests  []builtin.VMID    `name:"guests" doc:"the guests whose archives may go"`
+	Keep    builtin.Keep      `name:"keep" doc:"how many of each guest's archives stay; days and weeks are those of UTC"`
+	Node    builtin.Node      `name:"node" default:"" doc:"only archives of this node; empty: of every node that has the storage"`
+}
+
+func (a PruneArgs) keys() []string { return []string{"storage:" + string(a.Storage)} }
+func (a PruneArgs) what() string {
+	return "pruning the archives of " + idList(a.Guests) + " on the storage " + string(a.Storage)
+}
+
+// PruneDecision is what will go and what will stay.
+type PruneDecision struct {
+	Remove []Verdict `name:"remove" doc:"in the order in which they go: of each guest the oldest first"`
+	Stay   []Verdict `name:"stay" doc:"everything else of these guests, whoever made it"`
+}
+
+// Verdict is one archive, by its identity, and why it goes or stays.
+type Verdict struct {
+	VolID  builtin.Later[builtin.VolID] `name:"volid" doc:"the archive"`
+	Guest  builtin.VMID                 `name:"guest" doc:"its guest"`
+	Node   builtin.Node                 `name:"node" doc:"the node that lists it"`
+	Time   time.Time                    `name:"time" volatile:"" doc:"when its backup began, UTC"`
+	Size   int64                        `name:"size" volatile:"" doc:"bytes"`
+	Reason string                       `name:"reason" doc:"why it goes or stays"`
+}
+
+// PruneResult is what went and what stayed.
+type PruneResult struct {
+	Removed []Verdict `name:"removed" doc:"what is gone"`
+	Kept    []Verdict `name:"kept" doc:"what stayed of these guests, and why"`
+}
+
+// same: name, time and size. An archive that was made anew under an old name
+// is another one.
+func (d Verdict) same(a Archive) bool {
+	return d.VolID == a.VolID && d.Node == a.Node && d.Time.Equal(a.Time) && d.Size == a.Size
+}
+
+// listAgain lists as was listed for a decision: a shared storage on the same
+// node, so that it is the same list, and one cache of its server less.
+func (v *vzdump) listAgain(ctx context.Context, a PruneArgs, d PruneDecision) ([]Archive, error) {
+	s, err := v.storage(ctx, a.Storage)
+	if err != nil {
+		return nil, err
+	}
+	node := a.Node
+	if decided := slices.Concat(d.Stay, d.Remove); node == "" && isShared(s) && len(decided) > 0 {
+		node = decided[0].Node
+	}
+	return v.list(ctx, a.Storage, node)
+}
+
+func (v *vzdump) decidePrune(ctx context.Context, a PruneArgs) (PruneDecision, error) {
+	if len(a.Guests) == 0 {
+		return PruneDecision{}, builtin.Faultf(builtin.Invalid, "pruning the storage %s: no guest is named", a.Storage).
+			Hinting("name the guests whose archives may go")
+	}
+	all, err := v.list(ctx, a.Storage, a.Node)
+	if err != nil {
+		return PruneDecision{}, err
+	}
+	all = overlaid(ctx, a.Storage, a.Node, all)
+	return a.decide(ctx, a.mine(all))
+}
+
+// mine are the archives of the guests of this prune.
+func (a PruneArgs) mine(all []Archive) []Archive {
+	return slices.DeleteFunc(slices.Clone(all), func(x Archive) bool { return !slices.Contains(a.Guests, x.Guest) })
+}
+
+// decide asks the engine's retention, which every prune of nixmox asks.
+func (a PruneArgs) decide(ctx context.Context, archives []Archive) (PruneDecision, error) {
+	items := make([]retention.Item, len(archives))
+	byID := map[string]Archive{}
+	for i, x := range archives {
+		item := retention.Item{
+			ID: fmt.Sprintf("%s on %s", x.VolID.Value, x.Node), Group: x.Kind + "/" + x.Guest.String(),
+			Time: x.Time, Ours: x.Ours, Verified: x.Verified != nil,
+		}
+		if !x.VolID.Known() {
+			item.ID = fmt.Sprintf("planned by call %s, %d", x.VolID.From, i)
+		}
+		if x.Protected {
+			item.Protected = "protected in Proxmox"
+		}
+		items[i], byID[item.ID] = item, x
+	}
+	decided, err := retention.Decide(items, rulesOf(a.Keep), builtin.CallFrom(ctx).Run.Now())
+	if clock, ok := errors.AsType[*retention.ClockError](err); ok {
+		return PruneDecision{}, builtin.Faultf(builtin.Conflict, "%s", a.what()).Because(clock).
+			Hinting("set the clock right; nothing was removed")
+	}
+	if err != nil {
+		return PruneDecision{}, builtin.Faultf(builtin.Invalid, "%s", a.what()).Because(err).Hinting("nixmox doc vzdump.prune")
+	}
+	d := PruneDecision{Remove: []Verdict{}, Stay: []Verdict{}}
+	reasons := map[string]string{}
+	for _, verdict := range decided.Verdicts {
+		reasons[verdict.Item.ID] = verdict.Reason
+		if verdict.Keep {
+			d.Stay = append(d.Stay, verdictOn(byID[verdict.Item.ID], verdict.Reason))
+		}
+	}
+	for _, item := range decided.Removed() {
+		x := byID[item.ID]
+		if !x.VolID.Known() { // it cannot be that the rules outlive what a plan adds, but never remove it
+			d.Stay = append(d.Stay, verdictOn(x, "it is only planned"))
+			continue
+		}
+		d.Remove = append(d.Remove, verdictOn(x, reasons[item.ID]))
+	}
+	return d, nil
+}
+
+func verdictOn(x Archive, reason string) Verdict {
+	return Verdict{VolID: x.VolID, Guest: x.Guest, Node: x.Node, Time: x.Time, Size: x.Size, Reason: reason}
+}
+
+func rulesOf(k builtin.Keep) retention.Rules {
+	return retention.Rules{Last: k.Last, Hourly: k.Hourly, Daily: k.Daily, Weekly: k.Weekly, Monthly: k.Monthly, Yearly: k.Yearly, Minimum: k.Minimum}
+}
+
+func (v *vzdump) previewPrune(ctx context.Context, _ PruneArgs, d PruneDecision) (PruneResult, error) {
+	if plan := builtin.CallFrom(ctx).Run.Planned; plan != nil {
+		for _, gone := range d.Remove {
+			plan.Add(plannedRemovals, gone.VolID.Value)
+		}
+	}
+	return PruneResult{Removed: d.Remove, Kept: d.Stay}, nil
+}
+
+func (v *vzdump) prune(ctx context.Context, a PruneArgs, d PruneDecision) (PruneResult, error) {
+	all, err := v.listAgain(ctx, a, d)
+	if err != nil {
+		return PruneResult{}, err
+	}
+	now := a.mine(all)
+	if err := a.unchanged(ctx, d, now); err != nil {
+		return PruneResult{}, err
+	}
+	done := gone(d, now)
+	for i := done; i < len(d.Remove); i++ {
+		x := d.Remove[i]
+		builtin.Report(ctx, builtin.Progress{Step: fmt.Sprintf("removing %s (%d of %d): %s", x.VolID.Value, i+1, len(d.Remove), x.Reason)})
+		if err := v.remove(ctx, a, x); err != nil {
+			return PruneResult{}, v.stoppedAt(ctx, a, d, x, err)
+		}
+	}
+	return v.pruned(ctx, a, d)
+}
+
+// gone counts how many of the removals have been made: those are the first
+// ones, because they are made in order, one by one. -1: it is not like that.
+func gone(d PruneDecision, now []Archive) int {
+	there := func(x Verdict) bool { return slices.ContainsFunc(now, x.same) }
+	n := slices.IndexFunc(d.Remove, there)
+	if n < 0 {
+		return len(d.Remove)
+	}
+	if !slices.ContainsFunc(d.Remove[n:], func(x Verdict) bool { return !there(x) }) {
+		return n
+	}
+	return -1
+}
+
+// unchanged answers with a conflict where the world is not the one that was
+// decided on. One difference is none: that the first removals have been made,
+// as they are when a run was killed in the middle of this very call and is
+// resumed. To go on then removes nothing but what was decided, and what stays
+// is all still there.
+func (a PruneArgs) unchanged(ctx context.Context, d PruneDecision, now []Archive) error {
+	conflict := func(format string, args ...any) error {
+		return builtin.Faultf(builtin.Conflict, "%s: the list has changed since it was decided what goes", a.what()).
+			Saying(fmt.Sprintf(format, args...)).Hinting("nothing was removed; prune again, and it is decided anew")
+	}
+	decided := slices.Concat(d.Remove, d.Stay)
+	for _, x := range now {
+		if !slices.ContainsFunc(decided, func(y Verdict) bool { return y.same(x) }) {
+			return conflict("%s (%s, %d bytes) is new or another one", x.VolID.Value, x.Time.Format(time.RFC3339), x.Size)
+		}
+	}
+	for _, y := range d.Stay {
+		if !slices.ContainsFunc(now, y.same) {
+			return conflict("%s, which was to stay, is gone", laterText(y.VolID))
+		}
+	}
+	if gone(d, now) < 0 {
+		for _, y := range d.Remove {
+			if !slices.ContainsFunc(now, y.same) {
+				return conflict("%s is gone, and nixmox would have removed another one first", y.VolID.Value)
+			}
+		}
+	}
+	for _, x := range now {
+		if slices.ContainsFunc(d.Remove, func(y Verdict) bool { return y.same(x) }) && (!x.Ours || x.Protected) {
+			return conflict("%s is not ours any more, or is protected now", x.VolID.Value)
+		}
+	}
+	// The clock may have jumped since; this asks for its guard, not for rules.
+	_, err := a.decide(ctx, now)
+	return err
+}
+
+// remove deletes one archive and waits until Proxmox has done it. Whether it
+// is gone, the list says in the end: to delete what is not there ends OK too.
+func (v *vzdump) remove(ctx context.Context, a PruneArgs, x Verdict) error {
+	var raw json.RawMessage
+	path := volumePath(Archive{VolID: x.VolID, Node: x.Node, Storage: a.Storage})
+	if err := v.c.Delete(ctx, path, nil, &raw); err != nil {
+		return err
+	}
+	var upid pve.UPID
+	if string(raw) == "null" { // it was done at once
+		return nil
+	}
+	if err := json.Unmarshal(raw, &upid); err != nil {
+		return builtin.Faultf(builtin.Failed, "removing %s", x.VolID.Value).Saying("Proxmox answered "+string(raw)+" in place of a task").
+			Hinting("is %s Proxmox VE's API?", v.c.Host())
+	}
+	end, err := v.c.Wait(ctx, upid, nil)
+	if err != nil {
+		return err
+	}
+	if !end.OK {
+		return builtin.Faultf(builtin.Failed, "removing %s", x.VolID.Value).Saying(end.ExitStatus)
+	}
+	return nil
+}
+
+// pruned reads back that what was to go is gone, and what was to stay is there.
+func (v *vzdump) pruned(ctx context.Context, a PruneArgs, d PruneDecision) (PruneResult, error) {
+	all, err := v.listAgain(ctx, a, d)
+	if err != nil {
+		return PruneResult{}, err
+	}
+	result := a.outcome(d, all)
+	if len(result.Removed) == len(d.Remove) && len(result.Kept) == len(d.Stay) {
+		return result, nil
+	}
+	f := builtin.Faultf(builtin.Failed, "%s: %d of %d are gone, and %d of %d that were to stay are there", a.what(),
+		len(result.Removed), len(d.Remove), len(result.Kept), len(d.Stay)).Hinting("see what else removes archives there: vzdump.backups(%q)", a.Storage)
+	f.Partial = result
+	return result, f
+}
+
+// outcome is what of a decision has come true.
+func (a PruneArgs) outcome(d PruneDecision, all []Archive) PruneResult {
+	there := func(x Verdict) bool { return slices.ContainsFunc(all, x.same) }
+	return PruneResult{
+		Removed: slices.DeleteFunc(slices.Clone(d.Remove), there),
+		Kept:    slices.DeleteFunc(slices.Clone(d.Stay), func(x Verdict) bool { return !there(x) }),
+	}
+}
+
+// stoppedAt is a failure in the middle, with what went and what did not.
+func (v *vzdump) stoppedAt(ctx context.Context, a PruneArgs, d PruneDecision, x Verdict, err error) error {
+	cause := builtin.AsFault(err)
+	if cause == nil {
+		return err
+	}
+	f := *cause
+	f.Cause = err
+	f.What = fmt.Sprintf("%s: stopped at %s: %s", a.what(), x.VolID.Value, cause.What)
+	all, listErr := v.listAgain(ctx, a, d)
+	if listErr != nil {
+		f.Hint = "what is gone could not be seen (" + listErr.Error() + "); prune again: it is decided anew"
+		return &f
+	}
+	result := a.outcome(d, all)
+	f.Partial = result
+	f.What += fmt.Sprintf("; %d of %d are gone", len(result.Removed), len(d.Remove))
+	if f.Hint == "" {
+		f.Hint = "prune again when that is mended: it is decided anew"
+	}
+	return &f
+}
+
+// settlePrune: the list says it. When only the first removals were made it is
+// safe to do the rest: see unchanged.
+func (v *vzdump) settlePrune(ctx context.Context, a PruneArgs, _ string) (builtin.Settlement[PruneResult], error) {
+	d, ok := builtin.CallFrom(ctx).Decision.(PruneDecision)
+	if !ok {
+		return unknown[PruneResult]("what was to go is not recorded"), nil
+	}
+	all, err := v.listAgain(ctx, a, d)
+	if err != nil {
+		return builtin.Settlement[PruneResult]{}, err
+	}
+	switch n := gone(d, all); {
+	case n < 0:
+		return unknown[PruneResult]("of %d archives that were to go some are gone, and not the ones that nixmox removes first: see vzdump.backups(%q)", len(d.Remove), a.Storage), nil
+	case n < len(d.Remove):
+		return builtin.Settlement[PruneResult]{State: builtin.NotDone}, nil
+	}
+	result, err := v.pruned(ctx, a, d)
+	s := builtin.Settlement[PruneResult]{State: builtin.Done, Result: result}
+	if f, ok := errors.AsType[*builtin.Fault](err); ok && f.Partial != nil {
+		s.Fault, err = f, nil
+	}
+	return s, err
+}

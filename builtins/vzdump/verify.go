@@ -1,0 +1,146 @@
+package vzdump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"nixmox/builtins/vzdump/archive"
+	"nixmox/engine/builtin"
+)
+
+// VerifyArgs are the arguments of verify.
+type VerifyArgs struct {
+	VolID builtin.Later[builtin.VolID] `name:"volid" scope:"storage" doc:"the archive"`
+	Node  builtin.Node                 `name:"node" default:"" doc:"the node that has it; needed only where several have one of that name"`
+}
+
+// Verification says what reading an archive to its end has proved. In a plan
+// that of an archive to come is assumed, and what was read is not known.
+type Verification struct {
+	VolID    builtin.Later[builtin.VolID] `name:"volid" doc:"the archive"`
+	Whole    bool                         `name:"whole" doc:"always True: an archive that is not whole is an error"`
+	Assumed  bool                         `name:"assumed" doc:"nobody has looked: the archive is only planned"`
+	Time     time.Time                    `name:"time" volatile:"" doc:"when it had been read, UTC"`
+	Proof    builtin.Later[string]        `name:"proof" doc:"content: every byte is covered by a checksum; structure: the data bytes carry none"`
+	Bytes    builtin.Later[int64]         `name:"bytes" doc:"bytes of the file"`
+	Unpacked builtin.Later[int64]         `name:"unpacked" doc:"bytes it unpacks to"`
+	SHA256   builtin.Later[string]        `name:"sha256" doc:"of the file, in hexadecimal"`
+	Devices  builtin.Later[[]Device]      `name:"devices" doc:"the disks in the archive of a VM"`
+	Entries  builtin.Later[int]           `name:"entries" doc:"the files in the archive of a container"`
+}
+
+// Device is a disk in the archive of a VM.
+type Device struct {
+	Name string `name:"name" doc:"as QEMU calls it, such as drive-scsi0"`
+	Size int64  `name:"size" doc:"bytes"`
+}
+
+func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (Verification, error) {
+	call := builtin.CallFrom(ctx)
+	if !a.VolID.Known() {
+		return assumeWhole(call, a.VolID.From), nil
+	}
+	volid := a.VolID.Value
+	listed, err := v.find(ctx, volid, a.Node)
+	if err != nil {
+		return Verification{}, err
+	}
+	name, err := v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), volid.Name())
+	if err != nil {
+		return Verification{}, err
+	}
+	report, err := readWhole(ctx, listed, name)
+	if err != nil {
+		return Verification{}, err
+	}
+	devices := make([]Device, 0, len(report.Devices))
+	for _, d := range report.Devices {
+		devices = append(devices, Device{Name: d.Name, Size: d.Size})
+	}
+	return Verification{
+		VolID: a.VolID, Whole: true, Time: call.Run.Now().UTC().Truncate(time.Second), Proof: builtin.Now(string(report.Proof)),
+		Bytes: builtin.Now(report.Bytes), Unpacked: builtin.Now(report.Unpacked), SHA256: builtin.Now(report.SHA256),
+		Devices: builtin.Now(devices), Entries: builtin.Now(report.Entries),
+	}, nil
+}
+
+// assumeWhole is the verification of an archive that a plan's call will make.
+func assumeWhole(call *builtin.Call, from builtin.Place) Verification {
+	if plan := call.Run.Planned; plan != nil {
+		plan.Assume("an archive that call " + string(from) + " will make is whole")
+	}
+	return Verification{
+		VolID: builtin.Later[builtin.VolID]{From: from}, Whole: true, Assumed: true, Time: call.Run.Now().UTC().Truncate(time.Second),
+		Proof: builtin.Later[string]{From: from}, Bytes: builtin.Later[int64]{From: from}, Unpacked: builtin.Later[int64]{From: from},
+		SHA256: builtin.Later[string]{From: from}, Devices: builtin.Later[[]Device]{From: from}, Entries: builtin.Later[int]{From: from},
+	}
+}
+
+// readWhole reads the file of a listed archive, which must be the one that
+// Proxmox lists, before and after.
+func readWhole(ctx context.Context, listed Archive, name string) (archive.Report, error) {
+	volid := listed.VolID.Value
+	cannot := func(err error) error {
+		return builtin.Faultf(builtin.Unreachable, "cannot read the archive %s at %s", volid, name).Because(err).
+			Hinting("may this user read the storage's folder, and is it still mounted?")
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return archive.Report{}, cannot(err)
+	}
+	defer func() { _ = file.Close() }()
+	before, err := file.Stat()
+	if err != nil {
+		return archive.Report{}, cannot(err)
+	}
+	if before.Size() != listed.Size {
+		return archive.Report{}, builtin.Faultf(builtin.Failed, "verifying the archive %s", volid).
+			Saying(fmt.Sprintf("Proxmox lists %d bytes, and %s has %d", listed.Size, name, before.Size())).
+			Hinting("is it still being written? Is %s really the folder of the storage %s on %s?", filepath.Dir(name), listed.Storage, listed.Node)
+	}
+	report, err := archive.Verify(ctx, volid.Name(), file, progressOf(ctx, volid, listed.Size))
+	if err != nil {
+		return archive.Report{}, verifyFault(volid, err)
+	}
+	// Reading takes long; what was proved shall be what lies there.
+	after, err := os.Stat(name)
+	if err != nil {
+		return archive.Report{}, cannot(err)
+	}
+	if changed := !os.SameFile(before, after) || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()); changed || report.Bytes != listed.Size {
+		return archive.Report{}, builtin.Faultf(builtin.Conflict, "verifying the archive %s: it changed while it was read", volid).
+			Hinting("find out what writes to %s, and verify again", name)
+	}
+	return report, nil
+}
+
+func verifyFault(volid builtin.VolID, err error) error {
+	if damage, ok := errors.AsType[*archive.DamageError](err); ok {
+		return builtin.Faultf(builtin.Failed, "the archive %s is not whole", volid).Because(damage).
+			Hinting("back the guest up again, and keep the older archives until the new one is verified")
+	}
+	if unsupported, ok := errors.AsType[*archive.UnsupportedError](err); ok {
+		return builtin.Faultf(builtin.Invalid, "cannot tell whether the archive %s is whole", volid).Because(unsupported).Hinting("%s", unsupported.Do)
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return builtin.Faultf(builtin.Unreachable, "reading the archive %s", volid).Because(err).
+			Hinting("the storage did not give the file to its end: look at its disks, server and network, then verify again")
+	}
+	return err
+}
+
+// progressOf reports each whole per cent of a file's bytes.
+func progressOf(ctx context.Context, volid builtin.VolID, total int64) func(int64) {
+	last := int64(-1)
+	return func(read int64) {
+		if percent := read * 100 / max(total, 1); percent != last {
+			last = percent
+			builtin.Report(ctx, builtin.Progress{Step: "reading " + string(volid), Done: read, Total: total, Percent: float64(percent)})
+		}
+	}
+}

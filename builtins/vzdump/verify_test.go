@@ -1,0 +1,225 @@
+package vzdump
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nixmox/engine/builtin"
+)
+
+// newest is the newest archive of a guest on the shared storage backup.
+func (u *user) newest(guest int64) Archive {
+	u.t.Helper()
+	all := must[[]Archive](u, "backups", args{"storage": "backup", "guests": ids(guest), "ours": true})
+	if len(all) == 0 {
+		u.t.Fatalf("no archive of %d", guest)
+	}
+	return all[len(all)-1]
+}
+
+func TestBackupsOfTheLabsHistory(t *testing.T) {
+	u := newUser(t)
+	all := must[[]Archive](u, "backups", args{"storage": "backup", "guests": ids(106)})
+	if len(all) != 10 || !slices.IsSortedFunc(all, func(a, b Archive) int { return a.Time.Compare(b.Time) }) {
+		t.Fatalf("%d archives, sorted? %+v", len(all), all)
+	}
+	ours := 0
+	for _, a := range all {
+		if a.Ours {
+			ours++
+		}
+		if a.Kind != "vm" || a.Size == 0 || a.Guest != 106 || a.Storage != "backup" || a.Verified != nil {
+			t.Errorf("%+v", a)
+		}
+	}
+	if ours != 5 || !all[0].Protected || all[9].Playbook != "backup" {
+		t.Errorf("%d are ours, the first %+v, the last %+v", ours, all[0], all[9])
+	}
+}
+
+func TestBackupsOfANodesOwnStorage(t *testing.T) {
+	u := newUser(t)
+	must[BackupResult](u, "backup", args{"node": "pve2", "guests": ids(101), "storage": "local"})
+	must[BackupResult](u, "backup", args{"node": "pve3", "guests": ids(104), "storage": "local"})
+	all := must[[]Archive](u, "backups", args{"storage": "local"})
+	if len(all) != 2 || all[0].Node != "pve2" || all[1].Node != "pve3" {
+		t.Errorf("of all nodes: %+v", all)
+	}
+	if one := must[[]Archive](u, "backups", args{"storage": "local", "node": "pve3"}); len(one) != 1 || one[0].Guest != 104 {
+		t.Errorf("of pve3: %+v", one)
+	}
+	v := must[Verification](u, "verify", args{"volid": string(all[1].VolID.Value)})
+	if !v.Whole || v.Entries.Value == 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestANodeThatDoesNotAnswerIsNotLeftOut(t *testing.T) {
+	u := newUser(t, "api:GET /nodes/pve3/storage/local/content=595")
+	_, err := call[[]Archive](u, "backups", args{"storage": "local"})
+	fault(t, err, builtin.Unreachable, "pve3", "name one that does")
+}
+
+func TestAnyNodeWillDoForASharedStorage(t *testing.T) {
+	u := newUser(t, "api:GET /nodes/pve1/storage/backup/content=595")
+	if all := must[[]Archive](u, "backups", args{"storage": "backup"}); len(all) == 0 || all[0].Node != "pve2" {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestVerifyAndMark(t *testing.T) {
+	u := newUser(t)
+	made := must[BackupResult](u, "backup", args{"node": "pve1", "guests": ids(100), "storage": "backup", "note": "first | line\nsecond\n\n"})
+	volid := string(made.Archives[0].VolID.Value)
+	c := u.prepare("verify", args{"volid": volid})
+	out, err := c.Func.Do(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := out.(Verification)
+	if !v.Whole || v.Assumed || v.Proof.Value != "content" || v.Bytes.Value != made.Archives[0].Size || len(v.SHA256.Value) != 64 || len(v.Devices.Value) != 1 || v.Devices.Value[0].Name != "drive-scsi0" {
+		t.Errorf("%+v", v)
+	}
+	if !slices.ContainsFunc(u.progress, func(p builtin.Progress) bool { return p.Step == "reading "+volid && p.Percent == 100 }) {
+		t.Errorf("no progress")
+	}
+	// The record goes through the language as it came.
+	record := c.Func.Result.Neutral(out)
+	before, err := u.v.notes(context.Background(), made.Archives[0].Archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	marked := must[Archive](u, "mark", args{"volid": volid, "verified": record})
+	after, err := u.v.notes(context.Background(), made.Archives[0].Archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added := " verified=" + v.Time.Format(time.RFC3339) + " sha256=" + v.SHA256.Value
+	if strings.Replace(after, added, "", 1) != before || !strings.Contains(after, added+"\nsecond") {
+		t.Errorf("notes %q became %q", before, after)
+	}
+	if marked.Verified == nil || !marked.Verified.Equal(v.Time) || !marked.Ours {
+		t.Errorf("%+v", marked)
+	}
+	if listed := u.newest(100); listed.Verified == nil || !listed.Verified.Equal(v.Time) || listed.Run != u.run.ID {
+		t.Errorf("listed %+v", listed)
+	}
+	m := u.prepare("mark", args{"volid": volid, "verified": record})
+	if s, err := m.Func.Settle(context.Background(), m, ""); err != nil || s.State != builtin.Done || s.Result.(Archive).Verified == nil {
+		t.Errorf("settled %+v, %v", s, err)
+	}
+}
+
+func TestSettleMarkThatWasNotMade(t *testing.T) {
+	u := newUser(t)
+	a := u.newest(101)
+	v := must[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
+	m := u.prepare("mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, v)})
+	if s, err := m.Func.Settle(context.Background(), m, ""); err != nil || s.State != builtin.NotDone {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := os.Remove(u.file(a)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := m.Func.Settle(context.Background(), m, "")
+	if err != nil || s.State != builtin.Done || s.Fault == nil || s.Fault.Kind != builtin.NotFound {
+		t.Errorf("its archive is gone: %+v, %v", s, err)
+	}
+}
+
+func recordOf(u *user, v Verification) any {
+	module := u.v.module()
+	f, _ := module.Func("verify")
+	return f.Result.Neutral(v)
+}
+
+func TestMarkAfterALostAnswer(t *testing.T) {
+	u := newUser(t, "api:PUT /nodes/*=drop*1")
+	a := u.newest(101)
+	v := must[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
+	if got := must[Archive](u, "mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, v)}); got.Verified == nil {
+		t.Errorf("%+v", got)
+	}
+	if n := u.count("PUT", string(a.VolID.Value)); n != 1 {
+		t.Errorf("%d writes", n)
+	}
+}
+
+func TestMarkRefuses(t *testing.T) {
+	u := newUser(t)
+	a, b := u.newest(101), u.newest(105)
+	v := must[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
+	_, err := call[Archive](u, "mark", args{"volid": string(b.VolID.Value), "verified": recordOf(u, v)})
+	fault(t, err, builtin.Invalid, "the verification is of "+string(a.VolID.Value))
+
+	assumed := v
+	assumed.Assumed = true
+	_, err = call[Archive](u, "mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, assumed)})
+	fault(t, err, builtin.Invalid, "assumed")
+
+	all := must[[]Archive](u, "backups", args{"storage": "backup", "guests": ids(101)})
+	foreign := all[slices.IndexFunc(all, func(a Archive) bool { return !a.Ours })]
+	fv := must[Verification](u, "verify", args{"volid": string(foreign.VolID.Value)})
+	_, err = call[Archive](u, "mark", args{"volid": string(foreign.VolID.Value), "verified": recordOf(u, fv)})
+	fault(t, err, builtin.Conflict, "not nixmox's own")
+
+	file, err := os.OpenFile(u.file(a), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	_, err = call[Archive](u, "mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, v)})
+	fault(t, err, builtin.Conflict, "bytes were verified, and now it has")
+	if n := u.count("PUT", ""); n != 0 {
+		t.Errorf("%d writes", n)
+	}
+}
+
+func TestFlippedBit(t *testing.T) {
+	u := newUser(t, "vzdump:100=flip", "vzdump:101=flip")
+	for _, c := range []args{{"node": "pve1", "guests": ids(100), "storage": "backup"}, {"node": "pve2", "guests": ids(101), "storage": "backup"}} {
+		made := must[BackupResult](u, "backup", c)
+		_, err := call[Verification](u, "verify", args{"volid": string(made.Archives[0].VolID.Value)})
+		fault(t, err, builtin.Failed, "is not whole", "back the guest up again")
+	}
+}
+
+func TestTruncatedArchive(t *testing.T) {
+	u := newUser(t)
+	a := u.newest(106)
+	if err := os.Truncate(u.file(a), a.Size/2); err != nil {
+		t.Fatal(err)
+	}
+	_, err := call[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
+	fault(t, err, builtin.Failed, "is not whole")
+}
+
+func TestFileOtherThanTheList(t *testing.T) {
+	u := newUser(t)
+	a := u.newest(106)
+	file := u.file(a)
+	a.Size++
+	_, err := readWhole(context.Background(), a, file)
+	fault(t, err, builtin.Failed, "Proxmox lists")
+}
+
+func TestStorageNotMountedHere(t *testing.T) {
+	u := newUser(t)
+	volid := string(u.newest(106).VolID.Value)
+	u.v = u.client(nil)
+	_, err := call[Verification](u, "verify", args{"volid": volid})
+	fault(t, err, builtin.Unreachable, "this machine is no Proxmox node", "[proxmox.mounts]")
+}
+
+func TestVerifyOfWhatIsNotThere(t *testing.T) {
+	u := newUser(t)
+	_, err := call[Verification](u, "verify", args{"volid": "backup:backup/vzdump-qemu-100-2020_01_01-00_00_00.vma.zst"})
+	fault(t, err, builtin.NotFound, "not in the storage's list")
+}

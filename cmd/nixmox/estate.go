@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"nixmox/builtins"
+	"nixmox/builtins/lab"
+	"nixmox/engine"
+	"nixmox/engine/builtin"
+	"nixmox/stdlib"
+)
+
+// estate is what a run works on: an engine with its modules, and the lab
+// behind them where one was asked for.
+type estate struct {
+	engine *engine.Engine
+	config *config
+	lab    *lab.Lab
+	close  func() error // of the modules' connections
+}
+
+// openEstate makes the engine for the flags. It connects to nothing.
+func openEstate(f *engineFlags) (*estate, error) {
+	if f.lab != "" && f.lab != "keep" && f.lab != "fresh" {
+		return nil, usagef("--lab or --lab=fresh", "--lab=%s", f.lab)
+	}
+	if f.lab == "" && len(f.labFault) > 0 {
+		return nil, usagef("add --lab", "--lab-fault works in the lab only")
+	}
+	c := &config{}
+	var err error
+	if f.lab == "" || f.config != "" {
+		if c, err = readConfig(f.config); err != nil {
+			return nil, err
+		}
+	}
+	state, err := c.stateDir(f.state)
+	if err != nil {
+		return nil, err
+	}
+	e := &estate{config: c, engine: &engine.Engine{Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits,
+		LockDir: filepath.Join(state, "locks"), Reserved: reservedFlags(), Secret: c.secret}}
+	proxmox, err := c.proxmox()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case f.lab != "":
+		if proxmox, err = e.openLab(f, filepath.Join(state, "lab")); err != nil {
+			return nil, err
+		}
+	case c.Lab != nil:
+		now, err := lab.ReadClock(c.relative(c.Lab.Dir))
+		if err != nil {
+			return nil, usage(fmt.Errorf("the clock of the lab: %w", err), "is it up? nixmox lab up --dir "+c.Lab.Dir)
+		}
+		e.engine.Clock.Now = now
+	}
+	if proxmox != nil {
+		proxmox.Now = e.engine.Clock.Now
+	}
+	if e.engine.Modules, e.close, err = builtins.All(builtins.Config{Proxmox: proxmox}); err != nil {
+		err = usage(err, "docs/nixmox.toml is a commented example")
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// definitions is an engine that can load playbooks and describe functions,
+// for commands that perform nothing.
+func definitions() (*engine.Engine, error) {
+	modules, _, err := builtins.All(builtins.Config{})
+	return &engine.Engine{Modules: modules, Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits, Reserved: reservedFlags()}, err
+}
+
+// openLab starts the simulated estate in this process. Its clock is the
+// engine's, so that what happens there in hours is hours old afterwards.
+func (e *estate) openLab(f *engineFlags, dir string) (*builtins.Proxmox, error) {
+	o, err := labOptions(f, dir)
+	if err != nil {
+		return nil, err
+	}
+	if e.lab, err = lab.Open(o); err != nil {
+		return nil, labError(err)
+	}
+	endpoint, err := e.lab.Start()
+	if err != nil {
+		return nil, errors.Join(labError(err), e.Close())
+	}
+	e.engine.Clock.Now = e.lab.Now
+	p := labProxmox(endpoint)
+	if o.Clock == lab.ClockAuto {
+		p.Poll = time.Millisecond
+	}
+	return p, nil
+}
+
+func labProxmox(endpoint lab.Endpoint) *builtins.Proxmox {
+	return &builtins.Proxmox{URL: endpoint.URL, TokenID: endpoint.TokenID, Token: builtins.NewToken(endpoint.TokenSecret),
+		Fingerprint: endpoint.Fingerprint, Mounts: endpoint.Mounts}
+}
+
+func labOptions(f *engineFlags, dir string) (lab.Options, error) {
+	o := lab.Options{Dir: dir, Fresh: f.lab == "fresh"}
+	var err error
+	if o.Clock, err = lab.ParseClock(f.labClock); err != nil {
+		return o, usage(err, "--lab-clock real or --lab-clock auto")
+	}
+	for _, text := range f.labFault {
+		fault, err := lab.ParseFault(text)
+		if err != nil {
+			return o, usage(err, "nixmox lab --help lists the faults")
+		}
+		o.Faults = append(o.Faults, fault)
+	}
+	return o, nil
+}
+
+// labError makes a lab that another process has open a busy one.
+func labError(err error) error {
+	if busy, ok := errors.AsType[*lab.BusyError](err); ok {
+		return builtin.Faultf(builtin.Busy, "the lab").Because(busy).Hinting("--state DIR gives this run a lab of its own")
+	}
+	return builtin.Faultf(builtin.Failed, "the lab").Because(err)
+}
+
+// Close ends the lab and lets connections go.
+func (e *estate) Close() error {
+	var err error
+	if e.close != nil {
+		err = e.close()
+	}
+	if e.lab != nil {
+		err = errors.Join(err, e.lab.Close())
+	}
+	return err
+}
+
+// ready refuses to run a playbook that needs a Proxmox host where there is none.
+func (e *estate) ready(p *engine.Playbook) error {
+	if e.lab != nil || e.config.Proxmox != nil {
+		return nil
+	}
+	for _, n := range p.Needs {
+		if builtins.NeedsProxmox(n.Module) {
+			return usagef("try it in the simulated estate with --lab, or configure a host: docs/nixmox.toml is a commented example",
+				"%s needs a Proxmox VE host, and none is configured", p.Name)
+		}
+	}
+	return nil
+}
+
+// withEstate opens the estate, hands it on, and closes it whatever happens.
+func withEstate(ctx context.Context, f *engineFlags, use func(context.Context, *estate) error) (err error) {
+	e, err := openEstate(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	return use(ctx, e)
+}

@@ -1,0 +1,167 @@
+// Command nixmox runs playbooks that update, snapshot, back up, prove,
+// restore and roll back an estate of Proxmox VE hosts and their guests.
+//
+// This package is the command line: flags, configuration, and how events look
+// to a person. What a run is, the engine knows; what can be called, builtins.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"nixmox/engine"
+	"nixmox/engine/builtin"
+)
+
+// version is set by the build: -ldflags "-X main.version=…".
+var version = "development"
+
+func main() {
+	os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Main is the whole program; its result is the exit code.
+func Main(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := untilSignalled(context.Background(), stderr)
+	defer stop()
+	a := &app{stdout: stdout, stderr: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return engine.ExitDone
+	}
+	return a.explain(err)
+}
+
+// untilSignalled ends the context at the first interrupt, and the process at
+// the second. A closed pipe on standard output ends neither: a backup does
+// not stop because nobody reads along.
+func untilSignalled(ctx context.Context, stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case s := <-signals:
+			stop := builtin.Stopf(builtin.Cancelled, "interrupted (%s)", s)
+			_, _ = fmt.Fprintln(stderr, "nixmox: interrupted; a second time ends it at once")
+			cancel(stop)
+		case <-done:
+			return
+		}
+		select {
+		case <-signals:
+			os.Exit(engine.ExitInterrupted)
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		signal.Stop(pipes)
+		close(done)
+		cancel(nil)
+	}
+}
+
+// app is what the subcommands share.
+type app struct {
+	stdout, stderr io.Writer
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "nixmox",
+		Short: "Playbooks for Proxmox VE, NixOS and Windows guests: back up, prove, prune, restore",
+		Long: `nixmox runs playbooks, small sandboxed programs, that update, snapshot, back up,
+prove, restore and roll back an estate of Proxmox VE hosts and their guests.
+
+It never says that a thing happened unless it looked and saw that it did.`,
+		SilenceErrors: true, SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(err, cmd.CommandPath()+" --help") })
+	root.AddCommand(a.runCommand(), a.planCommand(), a.checkCommand(), a.listCommand(), a.docCommand(), a.labCommand(), a.versionCommand())
+	return root
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error { return a.println("nixmox " + version) },
+	}
+}
+
+// println writes a line of results.
+func (a *app) println(line string) error {
+	_, err := fmt.Fprintln(a.stdout, line)
+	return err
+}
+
+// exitError carries an exit code that was explained already.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// usageError is a mistake in flags, arguments or configuration.
+type usageError struct {
+	err  error
+	hint string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usage makes a usage error; hint is a command or a sentence.
+func usage(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err, hint}
+}
+
+func usagef(hint, format string, args ...any) error { return usage(fmt.Errorf(format, args...), hint) }
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef(cmd.CommandPath()+" --help", "%s takes no argument %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// explain writes an error the way every command does, and returns its exit
+// code.
+func (a *app) explain(err error) int {
+	if code, ok := errors.AsType[exitError](err); ok {
+		return int(code)
+	}
+	a.writeError("nixmox", err)
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return engine.ExitUsage
+	}
+	// cobra's own errors (an unknown command) are of no type
+	if code := engine.ExitCode(err); code != engine.ExitFailed || isKnown(err) {
+		return code
+	}
+	return engine.ExitUsage
+}
+
+func isKnown(err error) bool {
+	if _, ok := errors.AsType[*builtin.Fault](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*os.PathError](err)
+	return ok || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ENOSPC)
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// planted stands in configurations of the scripts as a secret; nothing that
+// nixmox writes in any of them may hold it.
+const planted = "planted-5f0c3e9a-secret"
+
+// everything that nixmox wrote in the scripts goes to this file, too.
+const outputEnv = "NIXMOX_TEST_OUTPUT"
+
+func TestMain(m *testing.M) {
+	testscript.Main(scanned{m}, map[string]func(){
+		"nixmox": func() {
+			stdout, stderr := io.Writer(os.Stdout), io.Writer(os.Stderr)
+			if path := os.Getenv(outputEnv); path != "" {
+				file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+				if err != nil {
+					panic(err)
+				}
+				stdout, stderr = io.MultiWriter(stdout, file), io.MultiWriter(stderr, file)
+			}
+			os.Exit(Main(os.Args[1:], stdout, stderr))
+		},
+	})
+}
+
+// scanned runs the tests and then looks for secrets in all they wrote.
+type scanned struct{ *testing.M }
+
+func (s scanned) Run() int {
+	dir, err := os.MkdirTemp("", "nixmox-test-output")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	outputFile = filepath.Join(dir, "output")
+	code := s.M.Run()
+	text, err := os.ReadFile(outputFile)
+	if err != nil && !os.IsNotExist(err) {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	for _, secret := range append(labSecrets, planted) {
+		if i := bytes.Index(text, []byte(secret)); i >= 0 {
+			fmt.Fprintf(os.Stderr, "FAIL: nixmox wrote a secret:\n%s\n", text[max(0, i-300):min(len(text), i+300)])
+			return 1
+		}
+	}
+	return code
+}
+
+var (
+	outputFile string
+	labSecrets []string
+)
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv(outputEnv, outputFile)
+			e.Setenv("NIXMOX_STATE", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("PLANTED", planted)
+			repo, err := filepath.Abs("../..")
+			if err != nil {
+				return err
+			}
+			e.Setenv("REPO", repo)
+			e.Defer(func() { collectSecrets(e.WorkDir) })
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"waitfor": waitFor, "exits": exits, "damage": damage, "lines": lines,
+		},
+	})
+}
+
+// collectSecrets notes what the labs of a script kept secret.
+func collectSecrets(dir string) {
+	secret := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error { // what cannot be read holds nothing
+		if err == nil && d.Type().IsRegular() && (strings.HasSuffix(path, "nixmox.toml") || strings.Contains(d.Name(), "secret")) {
+			text, _ := os.ReadFile(path)
+			for _, s := range secret.FindAll(text, -1) {
+				labSecrets = append(labSecrets, string(s))
+			}
+		}
+		return nil
+	})
+}
+
+// waitfor FILE waits until another process has made it.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waitfor FILE")
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s did not appear", args[0])
+		}
+	}
+}
+
+// exits CODE PROGRAM ARGS… runs a program and holds its exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARGS…]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if strings.Contains(ts.ReadFile("stderr")+ts.ReadFile("stdout"), "goroutine ") {
+		ts.Fatalf("a Go stack was shown")
+	}
+	if got != args[0] {
+		ts.Fatalf("exit %s, want %s", got, args[0])
+	}
+}
+
+// damage truncate|flip GLOB spoils the one file that the glob matches.
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: damage truncate|flip GLOB")
+	}
+	files, err := filepath.Glob(ts.MkAbs(args[1]))
+	if err != nil || len(files) == 0 {
+		ts.Fatalf("%s matches nothing (%v)", args[1], err)
+	}
+	path := files[len(files)-1]
+	text, err := os.ReadFile(path)
+	ts.Check(err)
+	switch args[0] {
+	case "truncate":
+		text = text[:len(text)/2]
+	case "flip":
+		text[len(text)/2] ^= 4
+	default:
+		ts.Fatalf("unknown damage %s", args[0])
+	}
+	ts.Check(os.WriteFile(path, text, 0o600))
+}
+
+// lines [!] N REGEXP counts the lines of standard output that match.
+func lines(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: lines N REGEXP")
+	}
+	re := regexp.MustCompile(args[1])
+	n := 0
+	for line := range strings.SplitSeq(ts.ReadFile("stdout"), "\n") {
+		if re.MatchString(line) {
+			n++
+		}
+	}
+	if (fmt.Sprint(n) == args[0]) == neg {
+		ts.Fatalf("%d lines match %s, want %s", n, args[1], args[0])
+	}
+}

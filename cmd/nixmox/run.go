@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"nixmox/engine"
+	"nixmox/engine/event"
+	"nixmox/engine/source"
+	"nixmox/playbooks"
+	"nixmox/stdlib"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	return a.runLike(&cobra.Command{
+		Use:   "run [flags] PLAYBOOK [flags of nixmox and of the playbook]",
+		Short: "Run a playbook",
+		Long: `Run a playbook: a file, or the name of a shipped one (nixmox list).
+
+The parameters of its main are flags: nixmox run PLAYBOOK --help shows them.
+Lists repeat or take commas, booleans have --no-NAME.`,
+		Example: "  nixmox run --lab backup\n  nixmox run playbooks/backup.star --storage nas --guests all,-900\n  nixmox run backup --dry-run",
+	}, false)
+}
+
+func (a *app) planCommand() *cobra.Command {
+	return a.runLike(&cobra.Command{
+		Use:     "plan [flags] PLAYBOOK [flags of nixmox and of the playbook]",
+		Short:   "Show what a playbook would do, and change nothing",
+		Long:    "Show what a playbook would do, and change nothing. Reads are real, changes are previewed.",
+		Example: "  nixmox plan --lab backup",
+	}, true)
+}
+
+// runLike gives a command the flags of a run. It parses them itself, because
+// the playbook's own flags are known only once it has been found and loaded.
+func (a *app) runLike(cmd *cobra.Command, plan bool) *cobra.Command {
+	f := &engineFlags{}
+	f.register(cmd.Flags())
+	cmd.DisableFlagParsing = true
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		set := cmd.Flags()
+		name, err := findPlaybook(set, args)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			if err := set.Parse(args); err != nil {
+				return usage(err, cmd.CommandPath()+" --help")
+			}
+			if f.help {
+				return cmd.Help()
+			}
+			return usagef("nixmox list shows the shipped ones", "which playbook?")
+		}
+		// Flags before the name, and those after it that are the engine's, are
+		// needed to make the engine that loads the playbook.
+		early := pflag.NewFlagSet("", pflag.ContinueOnError)
+		early.ParseErrorsAllowlist.UnknownFlags = true
+		early.Usage = func() {}
+		f.register(early)
+		if err := early.Parse(args); err != nil && !errors.Is(err, pflag.ErrHelp) {
+			return usage(err, cmd.CommandPath()+" --help")
+		}
+		f.dryRun = f.dryRun || plan
+		return withEstate(cmd.Context(), f, func(ctx context.Context, e *estate) error {
+			return a.runPlaybook(ctx, e, f, set, name, args)
+		})
+	}
+	return cmd
+}
+
+// reservedFlags are the names that a playbook's parameter cannot have.
+func reservedFlags() []string {
+	set := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(engineFlags).register(set)
+	var names []string
+	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}
+
+func (a *app) runPlaybook(ctx context.Context, e *estate, f *engineFlags, set *pflag.FlagSet, name string, args []string) (err error) {
+	p, err := loadPlaybook(ctx, e.engine, name)
+	if err != nil {
+		return err
+	}
+	params := newParamFlags(set, p.Params)
+	set.SetInterspersed(true)
+	plan := f.dryRun
+	if err := set.Parse(args); err != nil {
+		return usage(err, "nixmox run "+name+" --help")
+	}
+	f.dryRun = plan || f.dryRun
+	if f.help {
+		return a.playbookHelp(p, name, set)
+	}
+	if rest := set.Args(); len(rest) != 1 {
+		return usagef("nixmox run "+name+" --help", "a playbook takes flags only, not %q", rest[1])
+	}
+	values, err := params.resolve(environment)
+	if err != nil {
+		return usage(err, "nixmox run "+name+" --help")
+	}
+	if err := e.ready(p); err != nil {
+		return err
+	}
+	return a.execute(ctx, e, f, p, engine.Options{Params: values, Plan: f.dryRun, Timeout: f.timeout})
+}
+
+// execute runs the playbook and shows what happens. What could not be shown
+// or written down is an error of its own, after the run.
+func (a *app) execute(ctx context.Context, e *estate, f *engineFlags, p *engine.Playbook, o engine.Options) (err error) {
+	var sinks []event.Sink
+	shown := &checkedWriter{w: a.stdout}
+	if f.json {
+		sinks = append(sinks, jsonSink(shown))
+	} else {
+		sinks = append(sinks, newTextSink(shown, styleFor(a.stdout), f.quiet, f.verbose))
+	}
+	var logged *checkedWriter
+	if f.logFile != "" {
+		file, err := os.OpenFile(f.logFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return usage(fmt.Errorf("--log-file: %w", err), "")
+		}
+		logged = &checkedWriter{w: file}
+		sinks = append(sinks, newTextSink(logged, style{dates: true}, false, true))
+		defer func() { err = errors.Join(err, file.Close()) }()
+	}
+	e.engine.Sink = event.Tee(sinks...)
+	report := e.engine.Run(ctx, p, o)
+	if !f.json {
+		a.lastLines(shown, p, o, report)
+	}
+	code := report.Exit
+	for _, w := range []*checkedWriter{shown, logged} {
+		if w != nil && w.err != nil {
+			a.writeError("nixmox", fmt.Errorf("what happened could not all be written down: %w", w.err))
+			if code == engine.ExitDone {
+				code = engine.ExitFailed
+			}
+		}
+	}
+	if code != engine.ExitDone {
+		return exitError(code)
+	}
+	return nil
+}
+
+// checkedWriter remembers the first error, since a run goes on without.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	if c.err != nil {
+		return len(p), nil
+	}
+	if _, err := c.w.Write(p); err != nil {
+		c.err = err
+	}
+	return len(p), nil
+}
+
+// loadPlaybook loads a file, or a shipped playbook by its bare name.
+func loadPlaybook(ctx context.Context, e *engine.Engine, name string) (*engine.Playbook, error) {
+	if !strings.Contains(name, "/") && !strings.HasSuffix(name, ".star") {
+		file := strings.ReplaceAll(name, "-", "_") + ".star"
+		if _, err := fs.Stat(playbooks.FS, file); err != nil {
+			return nil, usagef("nixmox list shows what is shipped; a file of your own needs its ending: "+name+".star", "there is no shipped playbook %q", name)
+		}
+		return loadShipped(ctx, e, file)
+	}
+	if info, err := os.Stat(name); err != nil || info.IsDir() {
+		if err == nil {
+			err = &fs.PathError{Op: "open", Path: name, Err: errors.New("it is a folder")}
+		}
+		return nil, usage(err, "nixmox list shows the shipped playbooks")
+	}
+	if !strings.HasSuffix(name, ".star") {
+		return nil, usagef("", "%s: a playbook's name ends in .star", name)
+	}
+	roots, file, err := source.Dir(name, stdlib.FS)
+	if err != nil {
+		return nil, usage(err, "")
+	}
+	p, err := e.Load(ctx, roots, file)
+	return p, errors.Join(err, roots.Close())
+}
+
+func loadShipped(ctx context.Context, e *engine.Engine, file string) (*engine.Playbook, error) {
+	return e.Load(ctx, source.Roots{Playbook: playbooks.FS, Shown: "shipped:", Std: stdlib.FS}, file)
+}

@@ -1,0 +1,205 @@
+package starvm
+
+import (
+	"fmt"
+	"math/big"
+	"sort"
+	stdtime "time"
+
+	"go.starlark.net/lib/time"
+	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
+
+	"nixmox/engine/builtin"
+)
+
+// What one call may hand over. A list of a playbook may contain itself, or
+// one list a thousand times over, or be a range of billions: none of that
+// costs it steps or memory, all of it would be copied here.
+const (
+	maxItems = 1 << 20
+	maxDeep  = 64
+)
+
+// inbound turns the arguments of one call into neutral values.
+type inbound struct {
+	strand *strand
+	items  int
+	deep   int
+}
+
+func (s *strand) inbound() *inbound { return &inbound{strand: s} }
+
+// neutral turns a Starlark value into a neutral one. The type wanted, which
+// may be nil, says where functions and untouched values are meant.
+func (in *inbound) neutral(v starlark.Value, want *builtin.Type) (any, error) {
+	if in.items++; in.items > maxItems {
+		return nil, fmt.Errorf("it holds more than %d values", maxItems)
+	}
+	if want != nil && want.Kind == builtin.KindValue {
+		return v, nil
+	}
+	switch v := v.(type) {
+	case starlark.NoneType:
+		return nil, nil
+	case starlark.Bool:
+		return bool(v), nil
+	case starlark.Int:
+		if n, ok := v.Int64(); ok {
+			return n, nil
+		}
+		return v.BigInt(), nil
+	case starlark.Float:
+		return float64(v), nil
+	case starlark.String:
+		return string(v), nil
+	case time.Time:
+		return stdtime.Time(v), nil
+	case time.Duration:
+		return stdtime.Duration(v), nil
+	case secret:
+		return v.Secret, nil
+	case *opaque:
+		return v.Opaque, nil
+	case *record:
+		return v.rec, nil
+	case starlark.Callable:
+		return &callback{strand: in.strand, fn: v}, nil
+	}
+	if in.deep++; in.deep > maxDeep {
+		return nil, fmt.Errorf("it is nested more than %d deep, or contains itself", maxDeep)
+	}
+	defer func() { in.deep-- }()
+	switch v := v.(type) {
+	case *starlarkstruct.Struct:
+		return in.fields(v)
+	case starlark.IterableMapping:
+		return in.dict(v, elem(want))
+	case starlark.Iterable:
+		return in.list(v, elem(want))
+	}
+	return nil, fmt.Errorf("a %s cannot be passed to a built-in", v.Type())
+}
+
+func (in *inbound) fields(v *starlarkstruct.Struct) (any, error) {
+	fields := starlark.StringDict{}
+	v.ToStringDict(fields)
+	out := make(map[string]any, len(fields))
+	for _, name := range fields.Keys() {
+		n, err := in.neutral(fields[name], nil)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out[name] = n
+	}
+	return out, nil
+}
+
+func (in *inbound) dict(v starlark.IterableMapping, want *builtin.Type) (any, error) {
+	out := map[string]any{}
+	for _, item := range v.Items() {
+		key, ok := starlark.AsString(item[0])
+		if !ok {
+			return nil, fmt.Errorf("a dict's key is %s, want a string", item[0])
+		}
+		n, err := in.neutral(item[1], want)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", key, err)
+		}
+		out[key] = n
+	}
+	return out, nil
+}
+
+func (in *inbound) list(v starlark.Iterable, want *builtin.Type) (any, error) {
+	out := []any{}
+	it := v.Iterate()
+	defer it.Done()
+	var e starlark.Value
+	for it.Next(&e) {
+		n, err := in.neutral(e, want)
+		if err != nil {
+			return nil, fmt.Errorf("item %d: %w", len(out), err)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+func elem(t *builtin.Type) *builtin.Type {
+	if t == nil {
+		return nil
+	}
+	return t.Elem
+}
+
+// value turns a neutral value into a Starlark one. Starlark's own values pass
+// through.
+func (m *machine) value(v any) (starlark.Value, error) {
+	switch v := v.(type) {
+	case nil:
+		return starlark.None, nil
+	case starlark.Value:
+		return v, nil
+	case bool:
+		return starlark.Bool(v), nil
+	case int64:
+		return starlark.MakeInt64(v), nil
+	case int:
+		return starlark.MakeInt(v), nil
+	case *big.Int:
+		return starlark.MakeBigInt(v), nil
+	case float64:
+		return starlark.Float(v), nil
+	case string:
+		return starlark.String(v), nil
+	case stdtime.Time:
+		return time.Time(v), nil
+	case stdtime.Duration:
+		return time.Duration(v), nil
+	case builtin.Secret:
+		return secret{v}, nil
+	case builtin.Opaque:
+		return &opaque{Opaque: v, machine: m}, nil
+	case *callback:
+		return v.fn, nil
+	case []any:
+		return m.list(v)
+	case map[string]any:
+		return m.dict(v)
+	case *builtin.Record:
+		return m.record(v)
+	}
+	return nil, fmt.Errorf("Starlark cannot hold a %T", v)
+}
+
+func (m *machine) list(v []any) (starlark.Value, error) {
+	list := make([]starlark.Value, len(v))
+	for i, e := range v {
+		x, err := m.value(e)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = x
+	}
+	return starlark.NewList(list), nil
+}
+
+func (m *machine) dict(v map[string]any) (starlark.Value, error) {
+	keys := make([]string, 0, len(v))
+	for k := range v {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys) // Go's order is random, a playbook's must not be
+	dict := starlark.NewDict(len(v))
+	for _, k := range keys {
+		x, err := m.value(v[k])
+		if err != nil {
+			return nil, err
+		}
+		if err := dict.SetKey(starlark.String(k), x); err != nil {
+			return nil, err
+		}
+	}
+	return dict, nil
+}
