@@ -32,24 +32,7 @@ type Archive struct {
 }
 
 // vzdump is the module's client.
-type vzdump struct {
-	c *pve.Client
-	// pause waits between two looks for a task; tests do not.
-	pause func(context.Context, time.Duration) error
-}
-
-func newClient(c *pve.Client) *vzdump {
-	return &vzdump{c: c, pause: func(ctx context.Context, d time.Duration) error {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timer.C:
-			return nil
-		}
-	}}
-}
+type vzdump struct{ c *pve.Client }
 
 // The keys of a plan's overlay.
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +29,9 @@ type BackupArgs struct {
 func (a BackupArgs) keys() []string {
 	keys := []string{"vzdump:" + string(a.Node)}
 	for _, id := range a.Guests {
-		keys = append(keys, "guest:"+id.String())
+		if key := "guest:" + id.String(); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }
@@ -64,15 +67,19 @@ type job struct {
 	template string
 	kinds    map[builtin.VMID]string
 	onServer bool // the storage is a Proxmox Backup Server
+	refused  []FailedGuest
 	warnings []string
 }
 
 func (j *job) what() string {
-	noun := "guests "
-	if len(j.Guests) == 1 {
+	noun, ids := "guests ", slices.Clone(j.Guests)
+	for _, g := range j.refused {
+		ids = append(ids, g.Guest)
+	}
+	if len(ids) == 1 {
 		noun = "guest "
 	}
-	return "backing up " + noun + idList(j.Guests) + " of " + string(j.Node) + " to the storage " + string(j.Storage)
+	return "backing up " + noun + idList(ids) + " of " + string(j.Node) + " to the storage " + string(j.Storage)
 }
 
 func idList(ids []builtin.VMID) string {
@@ -249,19 +256,49 @@ func (j *job) format(id builtin.VMID) string {
 	return "tar" + ending
 }
 
+// backup runs the task. A guest that the token may not back up ends it before
+// the first guest is begun (exec_backup in PVE::VZDump checks them one by one):
+// then it is run once more without that guest, which counts as failed.
 func (v *vzdump) backup(ctx context.Context, a BackupArgs) (BackupResult, error) {
 	j, err := v.check(ctx, a)
 	if err != nil {
 		return BackupResult{}, err
 	}
-	upid, err := v.start(ctx, j)
-	if err != nil {
-		return BackupResult{}, err
+	for {
+		upid, err := v.start(ctx, j)
+		if err != nil {
+			return BackupResult{}, err
+		}
+		if err := builtin.Hold(ctx, upid.String()); err != nil {
+			return BackupResult{}, fmt.Errorf("%s: the task %s has begun and goes on, but could not be recorded: %w", j.what(), upid, err)
+		}
+		result, err := v.follow(ctx, j, upid)
+		if !j.refuse(err) {
+			return result, err
+		}
 	}
-	if err := builtin.Hold(ctx, upid.String()); err != nil {
-		return BackupResult{}, fmt.Errorf("%s: the task %s has begun and goes on, but could not be recorded: %w", j.what(), upid, err)
+}
+
+var refusedLine = regexp.MustCompile(`403 Permission check failed \(/vms/(\d+), `)
+
+// refuse takes from the job the guest on account of which nothing was begun.
+// It reports whether that leaves something else to back up.
+func (j *job) refuse(err error) bool {
+	f, ok := errors.AsType[*builtin.Fault](err)
+	if !ok || f.Kind != builtin.Forbidden || len(j.Guests) < 2 {
+		return false
 	}
-	return v.follow(ctx, j, upid)
+	m := refusedLine.FindStringSubmatch(f.Said)
+	if m == nil {
+		return false
+	}
+	i := slices.Index(j.Guests, vmid(m[1]))
+	if i < 0 {
+		return false
+	}
+	j.refused = append(j.refused, FailedGuest{Guest: j.Guests[i], Said: "the token may not back it up: it lacks VM.Backup on /vms/" + m[1]})
+	j.Guests = slices.Delete(j.Guests, i, i+1)
+	return true
 }
 
 // start asks for the task, once. What Proxmox does with a second POST of the
@@ -298,43 +335,59 @@ func (v *vzdump) start(ctx context.Context, j *job) (pve.UPID, error) {
 	return upid, nil
 }
 
-// lookPauses are the pauses before each look for a task whose POST was lost. A
-// task is in the list as soon as it has a UPID, so a few looks are plenty.
-var lookPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+// lookPauses are the pauses before each look for a task whose POST was lost:
+// half a minute in all, which is what pveproxy gives its workers.
+var lookPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second}
 
-// lostPause and lostLooks bound the looks that get no answer, or find a task
-// that waits for another backup and has not said yet whose it is.
-const lostPause, lostLooks = 10 * time.Second, 30
+// lostLooks are how many looks may get no answer, and lookPause is the pause
+// before each further one.
+const lookPause, lostLooks = 10 * time.Second, 30
 
+// lookAfterLostPost finds the task all the same, or says that none is known.
+// One that waits for another backup has not said yet whose it is: it is waited
+// for, which ends at the latest with vzdump's own limit.
 func (v *vzdump) lookAfterLostPost(ctx context.Context, j *job, asked time.Time, lost error) (pve.UPID, error) {
-	const noTask = "nothing is known to have been started"
-	f := builtin.Faultf(builtin.Unreachable, "%s: the connection was lost while asking for it, and %s", j.what(), noTask).Because(lost)
-	for answered, unclear := 0, 0; answered < len(lookPauses); {
-		builtin.Report(ctx, builtin.Progress{Step: "the connection was lost while asking for the backup; looking whether it began"})
-		pause := lookPauses[answered]
-		if unclear > 0 {
-			pause = lostPause
+	f := builtin.Faultf(builtin.Unreachable, "%s: the connection was lost while asking for it, and nothing is known to have been started", j.what()).
+		Because(lost).Hinting("no task of %s has this run's mark; look at its task list once more before doing it again", j.Node)
+	step := "the connection was lost while asking for the backup; looking whether it began"
+	for looks, failures := 0, 0; looks < len(lookPauses); {
+		builtin.Report(ctx, builtin.Progress{Step: step})
+		pause := lookPauses[looks]
+		if failures > 0 {
+			pause = lookPause
 		}
-		if err := v.pause(ctx, pause); err != nil {
+		if err := sleep(ctx, pause); err != nil {
 			return pve.UPID{}, fmt.Errorf("%s: looking whether it began: %w", j.what(), err)
 		}
 		found, err := v.findTask(ctx, j, asked)
 		switch {
-		case err == nil && found.ours:
-			return found.upid, nil
-		case err == nil && !found.waiting:
-			answered++
-			continue
 		case err != nil:
-			f.Hint = "nor could the task list be read since (" + err.Error() + "): look at it before doing this again"
+			if failures++; failures == lostLooks {
+				return pve.UPID{}, f.Hinting("the task list of %s could not be read either (%v): look at it before doing this again", j.Node, err)
+			}
+		case found.ours:
+			return found.upid, nil
+		case found.waiting:
+			step = fmt.Sprintf("the connection was lost while asking for the backup; %s waits for another backup and may be it", found.upid)
+			looks = len(lookPauses) - 1 // one last look once it has shown itself
 		default:
-			f.Hint = fmt.Sprintf("the task %s waits for another backup and may be this one: look at its log before doing this again", found.upid)
-		}
-		if unclear++; unclear == lostLooks {
-			return pve.UPID{}, f
+			looks++
 		}
 	}
-	return pve.UPID{}, f.Hinting("no task of %s has this run's mark; doing it again is safe", j.Node)
+	return pve.UPID{}, f
+}
+
+// sleep waits on the engine's clock; on the machine's where none is given.
+func sleep(ctx context.Context, d time.Duration) error {
+	if engine := builtin.CallFrom(ctx).Run.Sleep; engine != nil {
+		return engine(ctx, d)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // follow waits for the task's end, tells how far it is, and then looks at what

@@ -73,7 +73,7 @@ func newUser(t *testing.T, faults ...string) *user {
 	u.lab = l
 	u.v = u.client(u.end.Mounts)
 	u.run = &builtin.Run{
-		ID: runID(), Playbook: "backup", Now: l.Now,
+		ID: runID(), Playbook: "backup", Now: l.Now, Sleep: hurry,
 		Handle: func(_ builtin.Call, h string) error { u.handles = append(u.handles, h); return nil },
 		Progress: func(_ builtin.Call, p builtin.Progress) {
 			u.mu.Lock()
@@ -88,7 +88,6 @@ func newUser(t *testing.T, faults ...string) *user {
 // are looked at.
 func (u *user) client(mounts map[string]string) *vzdump {
 	u.t.Helper()
-	hurry := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	c, err := pve.New(pve.Config{
 		URL: u.end.URL, TokenID: u.end.TokenID, Token: pve.NewToken(u.end.TokenSecret), Fingerprint: u.end.Fingerprint,
 		Mounts: mounts, Sleep: hurry, Now: u.lab.Now,
@@ -97,22 +96,21 @@ func (u *user) client(mounts map[string]string) *vzdump {
 		u.t.Fatal(err)
 	}
 	u.t.Cleanup(func() { c.Close() })
-	v := newClient(c)
-	v.pause = hurry
-	return v
+	return &vzdump{c}
 }
+
+func hurry(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
 type args map[string]any
 
 // prepare makes a call of neutral values, as a language does.
 func (u *user) prepare(name string, a args) *builtin.Call {
 	u.t.Helper()
-	module := u.v.module()
+	module := Module(u.v.c)
 	f, ok := module.Func(name)
 	if !ok {
 		u.t.Fatalf("no function %s", name)
 	}
-	f.Module = module.Name
 	var named []builtin.Named
 	for k, v := range a {
 		named = append(named, builtin.Named{Name: k, Value: v})

@@ -6,9 +6,8 @@ import (
 )
 
 // Module is the module vzdump, on a Proxmox host and its cluster.
-func Module(c *pve.Client) builtin.Module { return newClient(c).module() }
-
-func (v *vzdump) module() builtin.Module {
+func Module(c *pve.Client) builtin.Module {
+	v := &vzdump{c}
 	return builtin.NewModule("vzdump", "Backups of guests: make them, list them, verify them, mark them, prune them.",
 		builtin.NewChange("backup", "Back up guests of one node, in one task, and see that each archive is there. "+
 			"If only some guests fail, the error's value holds the archives of the others.",

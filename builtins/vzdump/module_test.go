@@ -19,7 +19,7 @@ func TestScopesAndKeys(t *testing.T) {
 		scope []string
 		keys  []string
 	}{
-		"backup":  {two, "guest", []string{"101", "105"}, []string{"vzdump:pve2", "guest:101", "guest:105"}},
+		"backup":  {args{"node": "pve2", "guests": ids(101, 105, 101), "storage": "backup"}, "guest", []string{"101", "105", "101"}, []string{"vzdump:pve2", "guest:101", "guest:105"}},
 		"backups": {args{"storage": "backup"}, "storage", []string{"backup"}, nil},
 		"verify":  {args{"volid": volid}, "storage", []string{"backup"}, nil},
 		"mark":    {args{"volid": volid, "verified": v}, "storage", []string{"backup"}, []string{"storage:backup"}},
@@ -37,7 +37,7 @@ func TestScopesAndKeys(t *testing.T) {
 }
 
 func TestEveryFunctionHasAReference(t *testing.T) {
-	for _, f := range newUser(t).v.module().Funcs {
+	for _, f := range Module(newUser(t).v.c).Funcs {
 		if f.Doc == "" || f.Example == "" || f.Source == "" || len(f.Errors) == 0 || f.NoSettle != "" {
 			t.Errorf("%s: %+v", f.Name, f.Reference)
 		}

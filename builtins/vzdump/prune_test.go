@@ -154,6 +154,19 @@ func TestPruneGoesOnWhereItWasKilled(t *testing.T) {
 	if s := settle(); s.State != builtin.Done || !reflect.DeepEqual(s.Result, out) {
 		t.Errorf("all removed: %+v", s)
 	}
+	// A journal keeps the decision as neutral values.
+	f := builtin.NewPure("keep", "", func(_ context.Context, a struct {
+		D PruneDecision `name:"d"`
+	}) (PruneDecision, error) {
+		return a.D, nil
+	})
+	bound, err := f.Bind([]any{f.Result.Neutral(d)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := f.Do(ctx, &builtin.Call{Args: bound}); err != nil || !reflect.DeepEqual(kept, d) {
+		t.Errorf("the decision came back as %+v, %v", kept, err)
+	}
 
 	c, d = u.decided(args{"storage": "backup", "guests": ids(104, 105), "keep": map[string]any{"last": int64(2)}})
 	if err := os.Remove(u.fileOf(d.Remove[1])); err != nil {
@@ -279,5 +292,21 @@ func TestPlannedMarkOfAnArchiveThatIsThere(t *testing.T) {
 	}
 	if again := u.newest(101); again.Verified == nil {
 		t.Errorf("later in the plan: %+v", again)
+	}
+}
+
+// What was to stay and vanished meanwhile is not passed over in silence.
+func TestWhatStaysIsLookedForInTheEnd(t *testing.T) {
+	u := newUser(t)
+	c, d := u.decided(pruneTwo)
+	u.run.Progress = func(builtin.Call, builtin.Progress) { os.Remove(u.fileOf(d.Stay[0])) }
+	_, err := c.Func.Do(context.Background(), c)
+	f := fault(t, err, builtin.Failed, "6 of 6 are gone, and 13 of 14 that were to stay are there")
+	if p := f.Partial.(PruneResult); len(p.Removed) != 6 || len(p.Kept) != 13 {
+		t.Errorf("partial %+v", p)
+	}
+	s, err := c.Func.Settle(context.Background(), c, "")
+	if err != nil || s.State != builtin.Done || s.Fault == nil {
+		t.Errorf("settled %+v, %v", s, err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // readBack says what an ended task really made. Three witnesses must agree for
 // each guest: the task's log, the storage's list, and the mark in the notes.
 func (v *vzdump) readBack(ctx context.Context, j *job, end pve.TaskEnd, log *taskLog) (BackupResult, error) {
-	result := BackupResult{Task: builtin.Now(end.UPID.String()), Status: builtin.Now(end.ExitStatus)}
+	result := BackupResult{Task: builtin.Now(end.UPID.String()), Status: builtin.Now(end.ExitStatus), Failed: slices.Clone(j.refused)}
 	listed, err := v.listOn(ctx, j.Storage, j.Node)
 	if f := builtin.AsFault(err); f != nil {
 		f.What = fmt.Sprintf("%s: the task ended with %q, but whether the archives are there could not be seen: %s", j.what(), end.ExitStatus, f.What)
@@ -40,15 +40,43 @@ func (v *vzdump) readBack(ctx context.Context, j *job, end pve.TaskEnd, log *tas
 			made.Mode, made.Consistency, made.LeftOut = builtin.Now(g.Mode), builtin.Now(g.Consistency()), builtin.Now(g.LeftOut)
 		}
 		if !a.Ours {
-			warnings = append(warnings, fmt.Sprintf("guest %d: %s carries no mark, so nixmox will not take it for its own and never remove it", id, a.VolID.Value))
+			if marked, err := v.markAnew(ctx, j, a); err == nil {
+				made.Archive = marked
+			} else {
+				warnings = append(warnings, fmt.Sprintf("guest %d: %s carries no mark (%v), so nixmox will not take it for its own and never remove it", id, a.VolID.Value, err))
+			}
 		}
 		result.Archives = append(result.Archives, made)
 	}
 	result.Warnings = builtin.Now(warnings)
+	if call := builtin.CallFrom(ctx); call.Run.Log != nil {
+		for _, w := range warnings {
+			call.Run.Log(*call, "warning", string(j.Node)+": "+w)
+		}
+	}
 	if len(result.Failed) == 0 && end.OK {
 		return result, nil
 	}
 	return result, j.fault(end, result)
+}
+
+// markAnew writes the mark that vzdump could not write. The log of our own
+// task names the archive, so it is ours beyond doubt.
+func (v *vzdump) markAnew(ctx context.Context, j *job, a Archive) (Archive, error) {
+	notes := a.Guest.String() + " | " + j.mark.String()
+	if err := v.c.Put(ctx, volumePath(a), map[string]any{"notes": notes}, nil); err != nil && !pve.InDoubt(err) {
+		return a, err
+	}
+	written, err := v.notes(ctx, a)
+	if err != nil {
+		return a, err
+	}
+	if strings.TrimRight(written, "\n") != notes {
+		return a, fmt.Errorf("its notes are %q after they were written", written)
+	}
+	marked := archiveOf(pve.Volume{Notes: notes}, a.Storage, a.Node)
+	a.Notes, a.mark, a.Ours, a.Run, a.Playbook = marked.Notes, marked.mark, marked.Ours, marked.Run, marked.Playbook
+	return a, nil
 }
 
 // witness is the archive of a guest, or why there is none.
@@ -93,9 +121,10 @@ func witness(j *job, end pve.TaskEnd, g *guestLog, id builtin.VMID, listed []Arc
 	return a, ""
 }
 
-// words are all that the log says against a guest, the reason first.
+// words are all that the log says against a guest: what the tools said, and
+// what vzdump made of it.
 func (g *guestLog) words() string {
-	words := []string{g.Failed}
+	words := append(slices.Clone(g.Complaints), g.Failed)
 	for _, e := range g.Errors {
 		if !slices.Contains(words, e) {
 			words = append(words, e)
@@ -136,7 +165,7 @@ func (j *job) fault(end pve.TaskEnd, result BackupResult) *builtin.Fault {
 	for _, g := range result.Failed {
 		ids = append(ids, g.Guest)
 		said = append(said, fmt.Sprintf("%d: %s", g.Guest, g.Said))
-		forbidden = forbidden && strings.Contains(g.Said, "403 Permission check failed")
+		forbidden = forbidden && (strings.Contains(g.Said, "403 Permission check failed") || strings.Contains(g.Said, "lacks VM.Backup"))
 	}
 	f := builtin.Faultf(builtin.Failed, "%s: ", j.what())
 	f.Partial = result

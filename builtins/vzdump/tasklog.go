@@ -41,17 +41,20 @@ type taskLog struct {
 
 // guestLog is what the log says of one guest.
 type guestLog struct {
-	ID       builtin.VMID
-	Kind     string // vm or container; empty if it never began
-	Running  bool
-	Mode     string // the one that was used in the end
-	Target   string // the archive's path, or its name on a backup server
-	Size     string // as vzdump rounds it: "39KB", "1.50GB"
-	LeftOut  []string
-	Errors   []string
-	Failed   string // why, in vzdump's words
-	Finished bool
-	Unmarked bool // the notes could not be written
+	ID      builtin.VMID
+	Kind    string // vm or container; empty if it never began
+	Running bool
+	Mode    string // the one that was used in the end
+	Target  string // the archive's path, or its name on a backup server
+	Size    string // as vzdump rounds it: "39KB", "1.50GB"
+	LeftOut []string
+	Errors  []string
+	// Complaints are what the programs said that vzdump runs, the last few:
+	// "exit code 70" alone helps nobody.
+	Complaints []string
+	Failed     string // why, in vzdump's words
+	Finished   bool
+	Unmarked   bool // the notes could not be written
 
 	fallback string     // why the mode asked for was not possible
 	frozen   bool       // by the guest agent, so far as the log says
@@ -70,6 +73,7 @@ var (
 	startLine    = regexp.MustCompile(`^Starting Backup of VM ([1-9][0-9]{2,8}) \((qemu|lxc|openvz)\)$`)
 	finishLine   = regexp.MustCompile(`^Finished Backup of VM ([1-9][0-9]{2,8}) `)
 	failLine     = regexp.MustCompile(`^Backup of VM ([1-9][0-9]{2,8}) failed - (.*)$`)
+	complaint    = regexp.MustCompile(`^(?:tar|zstd|gzip|pigz|lzop|rsync|cp): `)
 	targetLine   = regexp.MustCompile(`^creating (?:vzdump|Proxmox Backup Server) archive '(.+)'$`)
 	progressLine = regexp.MustCompile(`^ *(\d{1,3})% \(([\d.]+) (\w+) of ([\d.]+) (\w+)\) in [^,]*, read: ([\d.]+) (\w+)/s`)
 	oldProgress  = regexp.MustCompile(`^status: (\d{1,3})% \((\d+)/(\d+)\)`) // Proxmox VE 6
@@ -176,6 +180,8 @@ func (l *taskLog) aboutGuest(g *guestLog, text string) (builtin.Progress, bool) 
 		if !slices.Contains(g.LeftOut, text) {
 			g.LeftOut = append(g.LeftOut, text)
 		}
+	} else if complaint.MatchString(text) {
+		g.Complaints = append(g.Complaints, text)[max(0, len(g.Complaints)-2):]
 	} else {
 		g.aboutFreeze(text)
 	}

@@ -2,12 +2,17 @@ package vzdump
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"nixmox/builtins/vzdump/archive"
 	"nixmox/engine/builtin"
 )
 
@@ -132,7 +137,7 @@ func TestSettleMarkThatWasNotMade(t *testing.T) {
 }
 
 func recordOf(u *user, v Verification) any {
-	module := u.v.module()
+	module := Module(u.v.c)
 	f, _ := module.Func("verify")
 	return f.Result.Neutral(v)
 }
@@ -222,4 +227,13 @@ func TestVerifyOfWhatIsNotThere(t *testing.T) {
 	u := newUser(t)
 	_, err := call[Verification](u, "verify", args{"volid": "backup:backup/vzdump-qemu-100-2020_01_01-00_00_00.vma.zst"})
 	fault(t, err, builtin.NotFound, "not in the storage's list")
+}
+
+func TestWhatKeepsFromVerifying(t *testing.T) {
+	volid := builtin.VolID("backup:backup/x.vma")
+	fault(t, verifyFault(volid, &archive.UnsupportedError{What: "a window of 4 GiB", Do: "use zstd -t --long=31"}), builtin.Invalid, "cannot tell", "use zstd")
+	fault(t, verifyFault(volid, fmt.Errorf("past byte 7: %w", &fs.PathError{Op: "read", Path: "x", Err: syscall.EIO})), builtin.Unreachable, "past byte 7", "verify again")
+	if err := verifyFault(volid, context.Canceled); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"nixmox/builtins"
 	"nixmox/builtins/lab"
 	"nixmox/engine"
 	"nixmox/engine/builtin"
+	"nixmox/engine/journal"
 	"nixmox/stdlib"
 )
 
@@ -21,6 +23,19 @@ type estate struct {
 	config *config
 	lab    *lab.Lab
 	close  func() error // of the modules' connections
+
+	closeJournal func() error
+}
+
+// keepJournal has the record of runs opened when it is first needed.
+func (e *estate) keepJournal(state string) {
+	e.engine.Journal = sync.OnceValues(func() (*journal.DB, error) {
+		db, err := journal.Open(state)
+		if err == nil {
+			e.closeJournal = db.Close
+		}
+		return db, err
+	})
 }
 
 // openEstate makes the engine for the flags. It connects to nothing.
@@ -43,7 +58,8 @@ func openEstate(f *engineFlags) (*estate, error) {
 		return nil, err
 	}
 	e := &estate{config: c, engine: &engine.Engine{Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits,
-		LockDir: filepath.Join(state, "locks"), Reserved: reservedFlags(), Secret: c.secret}}
+		LockDir: filepath.Join(state, "locks"), LockWait: time.Duration(f.wait), Reserved: reservedFlags(), Secret: c.secret, Version: version}}
+	e.keepJournal(state)
 	proxmox, err := c.proxmox()
 	if err != nil {
 		return nil, err
@@ -133,6 +149,9 @@ func (e *estate) Close() error {
 	var err error
 	if e.close != nil {
 		err = e.close()
+	}
+	if e.closeJournal != nil {
+		err = errors.Join(err, e.closeJournal())
 	}
 	if e.lab != nil {
 		err = errors.Join(err, e.lab.Close())

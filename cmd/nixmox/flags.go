@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"nixmox/engine"
 	"nixmox/engine/builtin"
 )
 
@@ -20,6 +21,7 @@ type engineFlags struct {
 	labClock string
 	labFault []string
 	timeout  time.Duration
+	wait     builtin.Duration
 	logFile  string
 	quiet    bool
 	verbose  bool
@@ -36,6 +38,8 @@ func (f *engineFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.labClock, "lab-clock", "auto", "time in the lab: real, or auto, where hours of tasks pass in a moment")
 	set.StringArrayVar(&f.labFault, "lab-fault", nil, "something that goes wrong in the lab, such as vzdump:101=fail; may be repeated")
 	set.DurationVar(&f.timeout, "timeout", 0, "end the run after this time (exit code 7)")
+	f.wait = builtin.Duration(engine.DefaultLockWait)
+	set.Var(textFlag{&f.wait}, "wait", "how long to wait for a lock (exit code 6)")
 	set.StringVar(&f.logFile, "log-file", "", "also append everything that happens to this file, as plain lines")
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "only warnings, errors and the last line")
 	set.BoolVarP(&f.verbose, "verbose", "v", false, "also every read")

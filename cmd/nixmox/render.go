@@ -108,6 +108,12 @@ func (t *textSink) event(e event.Event) {
 		if !t.quiet {
 			t.line(e, "", fmt.Sprintf("+ %s %s%s", e.Place, callText(e), resultText(e.Result)))
 		}
+	case event.CallReplayed:
+		if !t.quiet {
+			t.line(e, faint, strings.TrimRight(fmt.Sprintf("= %s %s was done before; %s", e.Place, e.Call, e.Text), "; "))
+		}
+	case event.CallWaits:
+		t.line(e, yellow, fmt.Sprintf("… %s %s waits for the lock %s", e.Place, e.Call, e.Text))
 	case event.CallRetried:
 		if !t.quiet {
 			t.line(e, yellow, fmt.Sprintf("~ %s %s: %s; once more", e.Place, e.Call, e.Fault.What))
@@ -284,7 +290,7 @@ func faultText(f *event.Fault) string {
 }
 
 // lastLines say what was done, what was not, and how to go on.
-func (a *app) lastLines(w io.Writer, p *engine.Playbook, o engine.Options, r engine.Report) {
+func (a *app) lastLines(w io.Writer, playbook string, plan bool, r engine.Report) {
 	s := styleFor(a.stdout)
 	took := r.Took.Round(time.Millisecond)
 	say := func(color, format string, args ...any) {
@@ -302,21 +308,24 @@ func (a *app) lastLines(w io.Writer, p *engine.Playbook, o engine.Options, r eng
 		if len(r.Changes) > 0 {
 			done = "done before that: " + r.Summary()
 		}
-		say(red, "%s: %s after %s; %s", p.Name, r.End, took, done)
-		a.writeError(p.Name, r.Err)
+		say(red, "%s: %s after %s; %s", playbook, r.End, took, done)
+		a.writeError(playbook, r.Err)
+		if r.Resumable {
+			say("", "go on with: nixmox resume %s", r.ID)
+		}
 		return
 	}
-	if o.Plan {
+	if plan {
 		for _, what := range r.Assumed {
 			say(yellow, "assumed: %s", what)
 		}
 		if r.PlanEnds != "" {
 			say(yellow, "the plan ends here: %s", r.PlanEnds)
 		}
-		say(green, "%s: planned in %s, nothing was changed%s", p.Name, took, warned)
+		say(green, "%s: planned in %s, nothing was changed%s", playbook, took, warned)
 		return
 	}
-	say(green, "%s: done in %s%s: %s", p.Name, took, warned, r.Summary())
+	say(green, "%s: done in %s%s: %s", playbook, took, warned, r.Summary())
 }
 
 // writeError writes an error to standard error: what, where, and what to do.

@@ -112,12 +112,17 @@ func (a *app) runPlaybook(ctx context.Context, e *estate, f *engineFlags, set *p
 	if err := e.ready(p); err != nil {
 		return err
 	}
-	return a.execute(ctx, e, f, p, engine.Options{Params: values, Plan: f.dryRun, Timeout: f.timeout})
+	kept, err := f.keep()
+	if err != nil {
+		return err
+	}
+	o := engine.Options{Params: values, Plan: f.dryRun, Timeout: f.timeout, Kept: kept}
+	return a.show(e, f, p.Name, f.dryRun, func() (engine.Report, error) { return e.engine.Run(ctx, p, o), nil })
 }
 
-// execute runs the playbook and shows what happens. What could not be shown
+// show shows what happens in a run, and how it ends. What could not be shown
 // or written down is an error of its own, after the run.
-func (a *app) execute(ctx context.Context, e *estate, f *engineFlags, p *engine.Playbook, o engine.Options) (err error) {
+func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run func() (engine.Report, error)) (err error) {
 	var sinks []event.Sink
 	shown := &checkedWriter{w: a.stdout}
 	if f.json {
@@ -136,9 +141,12 @@ func (a *app) execute(ctx context.Context, e *estate, f *engineFlags, p *engine.
 		defer func() { err = errors.Join(err, file.Close()) }()
 	}
 	e.engine.Sink = event.Tee(sinks...)
-	report := e.engine.Run(ctx, p, o)
+	report, err := run()
+	if err != nil {
+		return err
+	}
 	if !f.json {
-		a.lastLines(shown, p, o, report)
+		a.lastLines(shown, playbook, plan, report)
 	}
 	code := report.Exit
 	for _, w := range []*checkedWriter{shown, logged} {
@@ -198,5 +206,11 @@ func loadPlaybook(ctx context.Context, e *engine.Engine, name string) (*engine.P
 }
 
 func loadShipped(ctx context.Context, e *engine.Engine, file string) (*engine.Playbook, error) {
-	return e.Load(ctx, source.Roots{Playbook: playbooks.FS, Shown: "shipped:", Std: stdlib.FS}, file)
+	return e.Load(ctx, shippedRoots(), file)
+}
+
+const shippedPrefix = "shipped:"
+
+func shippedRoots() source.Roots {
+	return source.Roots{Playbook: playbooks.FS, Shown: shippedPrefix, Std: stdlib.FS}
 }

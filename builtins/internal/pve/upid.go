@@ -27,7 +27,7 @@ var upidGrammar = regexp.MustCompile(`^UPID:([a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0
 func ParseUPID(text string) (UPID, error) {
 	m := upidGrammar.FindStringSubmatch(text)
 	if m == nil || !utf8.ValidString(text) {
-		return UPID{}, fmt.Errorf("%q is no UPID: want UPID:NODE:PID:PSTART:TIME:TYPE:ID:USER:", text)
+		return UPID{}, fmt.Errorf("%q is no UPID (UPID:NODE:PID:PSTART:TIME:TYPE:ID:USER:)", text)
 	}
 	// The grammar bounds the digits, so none of these can fail.
 	pid, _ := strconv.ParseUint(m[2], 16, 64)
