@@ -206,12 +206,22 @@ type sleepArgs struct {
 	Time builtin.Duration `name:"time" doc:"how long"`
 }
 
+// sleep records when it will be over, so that a resumed run does not sleep
+// from the beginning. A short one is not worth a commit.
 func sleep(ctx context.Context, a sleepArgs) (struct{}, error) {
-	run := builtin.CallFrom(ctx).Run
-	if run.Planned != nil {
+	call := builtin.CallFrom(ctx)
+	if call.Run.Planned != nil {
 		return struct{}{}, nil
 	}
-	return struct{}{}, run.Sleep(ctx, time.Duration(a.Time))
+	left := time.Duration(a.Time)
+	if wake, err := time.Parse(time.RFC3339Nano, call.Handle); err == nil {
+		left = wake.Sub(call.Run.Now())
+	} else if left >= time.Second {
+		if err := builtin.Hold(ctx, call.Run.Now().Add(left).Format(time.RFC3339Nano)); err != nil {
+			return struct{}{}, err
+		}
+	}
+	return struct{}{}, call.Run.Sleep(ctx, left)
 }
 
 var errNested = errors.New("it is called inside another with_lock")

@@ -11,14 +11,14 @@ import (
 
 // A layer wraps a performer. The chain of a run, from the outside in:
 //
-//	tell > halt > allow > decide > retry > perform
+//	halt > replay > tell > allow > lock > decide > record > retry > perform
 //
 // and of a plan:
 //
-//	tell > halt > allow > decide > preview
+//	halt > tell > allow > decide > preview
 //
-// Replay stands between halt and allow, locks between allow and decide, the
-// journal between decide and retry.
+// Replay stands before tell, because what was done before is not told again
+// as if it were done now; it has an event of its own.
 type layer func(next builtin.Performer) builtin.Performer
 
 func chain(innermost builtin.Performer, layers ...layer) builtin.Performer {
@@ -29,10 +29,13 @@ func chain(innermost builtin.Performer, layers ...layer) builtin.Performer {
 }
 
 func (r *run) performer() builtin.Performer {
-	if r.plan {
-		return chain(r.preview, r.tell, r.halt, r.allow, r.decide)
+	switch {
+	case r.plan:
+		return chain(r.preview, r.halt, r.tell, r.allow, r.decide)
+	case r.journal == nil:
+		return chain(perform, r.halt, r.tell, r.allow, r.lock, r.decide, r.retry)
 	}
-	return chain(perform, r.tell, r.halt, r.allow, r.decide, r.retry)
+	return chain(perform, r.halt, r.replay, r.tell, r.allow, r.lock, r.decide, r.record, r.retry)
 }
 
 // perform is the innermost performer: it does it, here.
@@ -61,8 +64,7 @@ func (r *run) preview(ctx context.Context, call builtin.Call) (any, error) {
 func (r *run) tell(next builtin.Performer) builtin.Performer {
 	return func(ctx context.Context, call builtin.Call) (any, error) {
 		if call.Func.Module == "" || r.engine.Sink == nil {
-			result, err := next(ctx, call)
-			return result, r.stopped(ctx, &call, err)
+			return next(ctx, call)
 		}
 		began := r.engine.Clock.Now()
 		e := r.callEvent(event.CallBegan, &call)
@@ -113,9 +115,10 @@ func (r *run) halt(next builtin.Performer) builtin.Performer {
 			return nil, stop
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, err // stopped makes it the stop condition
+			return nil, r.stopped(ctx, &call, err)
 		}
 		result, err := next(ctx, call)
+		err = r.stopped(ctx, &call, err)
 		if stop, ok := errors.AsType[*builtin.Stop](err); ok {
 			return nil, r.setStop(stop)
 		}
@@ -141,7 +144,7 @@ func (r *run) allow(next builtin.Performer) builtin.Performer {
 // call destroys.
 func (r *run) decide(next builtin.Performer) builtin.Performer {
 	return func(ctx context.Context, call builtin.Call) (any, error) {
-		if call.Func.Effect == builtin.Irreversible {
+		if call.Func.Effect == builtin.Irreversible && call.Decision == nil { // a resumed call has its own
 			decision, err := call.Func.Decide(ctx, &call)
 			if err != nil {
 				return nil, err

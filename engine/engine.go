@@ -18,6 +18,7 @@ import (
 
 	"nixmox/engine/builtin"
 	"nixmox/engine/event"
+	"nixmox/engine/journal"
 	"nixmox/engine/policy"
 	"nixmox/engine/source"
 	"nixmox/engine/starvm"
@@ -30,7 +31,15 @@ type Engine struct {
 	Sink    event.Sink // hears what happens; nil for nobody
 	Clock   Clock
 	Limits  starvm.Limits
-	LockDir string // where locks of with_lock are files; made when first needed
+	LockDir string // where locks are files; made when first needed
+	// LockWait is how long a lock is waited for.
+	LockWait time.Duration
+	// Journal opens the record of runs, once, when it is first needed; nil
+	// keeps none.
+	Journal func() (*journal.DB, error)
+	Version string // of nixmox, kept with each run
+	// Probe is called at the positions of the journal's protocol, in tests.
+	Probe func(at string, call *builtin.Call)
 	// Reserved are the flags that a playbook's parameter cannot be, because
 	// they mean the same for every playbook.
 	Reserved []string

@@ -129,7 +129,7 @@ func play(t *testing.T, text string, adjust ...func(*setup)) result {
 	w := &world{boxes: map[string]int64{"a": 1, "b": 2}, broken: s.broken}
 	r := result{world: w}
 	var mu sync.Mutex
-	e := &engine.Engine{Modules: []builtin.Module{w.module()}, Std: stdlib, Reserved: []string{"timeout"}, Limits: s.limits, LockDir: t.TempDir(),
+	e := &engine.Engine{Modules: []builtin.Module{w.module()}, Std: stdlib, Reserved: []string{"timeout"}, Limits: s.limits, LockDir: t.TempDir(), LockWait: time.Minute,
 		Clock: fakeClock(),
 		Sink: func(ev event.Event) {
 			mu.Lock()

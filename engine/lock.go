@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/event"
 )
 
 type withLockArgs struct {
@@ -20,35 +21,56 @@ type withLockArgs struct {
 	Fn   builtin.Callback `name:"fn" doc:"a function without parameters"`
 }
 
-// lockWait is how long a lock is waited for, and lockLook how often it is
-// looked at meanwhile: a file lock cannot be waited for with a deadline.
-const (
-	lockWait = 10 * time.Minute
-	lockLook = 200 * time.Millisecond
-)
+// lockLook is how often a lock that another holds is looked at: a file lock
+// cannot be waited for with a deadline.
+const lockLook = 200 * time.Millisecond
 
-type lockedKey struct{}
+// DefaultLockWait is how long a lock is waited for.
+const DefaultLockWait = 10 * time.Minute
+
+// heldKey finds, in a context, the keys that an enclosing with_lock holds.
+type heldKey struct{}
 
 func withLock(ctx context.Context, a withLockArgs) (builtin.Value, error) {
 	c := builtin.CallFrom(ctx)
-	if ctx.Value(lockedKey{}) != nil {
+	if ctx.Value(heldKey{}) != nil {
 		return nil, builtin.Faultf(builtin.Invalid, "with_lock %v", a.Keys).Because(errNested).Hinting("name all keys in the outer one")
 	}
 	if c.Run.Planned == nil { // a plan holds nobody up
-		release, err := acquire(ctx, c.Run, a.Keys)
+		release, err := c.Run.Lock(ctx, *c, a.Keys)
 		if err != nil {
 			return nil, err
 		}
 		defer release()
 	}
-	return a.Fn.Call(context.WithValue(ctx, lockedKey{}, true))
+	return a.Fn.Call(context.WithValue(ctx, heldKey{}, a.Keys))
 }
 
-// acquire takes the locks, sorted, so that two runs never wait for each
-// other. A lock is a flock on a file, which dies with its process.
-func acquire(ctx context.Context, run *builtin.Run, keys []string) (release func(), err error) {
-	if err := os.MkdirAll(run.LockDir, 0o700); err != nil {
-		return nil, builtin.Faultf(builtin.Failed, "locks in %s", run.LockDir).Because(err)
+// lock holds the keys of a change for as long as it takes.
+func (r *run) lock(next builtin.Performer) builtin.Performer {
+	return func(ctx context.Context, call builtin.Call) (any, error) {
+		keys := call.Func.Keys(call.Args)
+		if held, ok := ctx.Value(heldKey{}).([]string); ok {
+			keys = slices.DeleteFunc(keys, func(k string) bool { return slices.Contains(held, k) })
+		}
+		if len(keys) == 0 {
+			return next(ctx, call)
+		}
+		release, err := r.acquire(ctx, call, keys)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		return next(ctx, call)
+	}
+}
+
+// acquire takes locks, sorted, so that two runs never wait for each other. A
+// lock is a flock on a file, which dies with its process.
+func (r *run) acquire(ctx context.Context, call builtin.Call, keys []string) (release func(), err error) {
+	dir := r.engine.LockDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, builtin.Faultf(builtin.Failed, "locks in %s", dir).Because(err)
 	}
 	var held []*os.File
 	release = func() {
@@ -56,9 +78,8 @@ func acquire(ctx context.Context, run *builtin.Run, keys []string) (release func
 			_ = f.Close() // closing gives the lock up, whatever else it says
 		}
 	}
-	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
-	for _, key := range keys {
-		f, err := lockFile(ctx, run, key)
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(keys))) {
+		f, err := r.lockFile(ctx, call, key)
 		if err != nil {
 			release()
 			return nil, err
@@ -68,9 +89,9 @@ func acquire(ctx context.Context, run *builtin.Run, keys []string) (release func
 	return release, nil
 }
 
-func lockFile(ctx context.Context, run *builtin.Run, key string) (*os.File, error) {
+func (r *run) lockFile(ctx context.Context, call builtin.Call, key string) (*os.File, error) {
 	sum := sha256.Sum256([]byte(key)) // a key may hold what no file name may
-	f, err := os.OpenFile(filepath.Join(run.LockDir, hex.EncodeToString(sum[:8])+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(r.engine.LockDir, hex.EncodeToString(sum[:8])+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, builtin.Faultf(builtin.Failed, "lock %s", key).Because(err)
 	}
@@ -79,16 +100,26 @@ func lockFile(ctx context.Context, run *builtin.Run, key string) (*os.File, erro
 		if err == nil {
 			return f, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) || waited >= lockWait {
-			_ = f.Close()
-			if errors.Is(err, syscall.EWOULDBLOCK) {
-				return nil, builtin.Faultf(builtin.Busy, "lock %s", key).Saying(fmt.Sprintf("another run has held it for %s", lockWait))
-			}
-			return nil, builtin.Faultf(builtin.Failed, "lock %s", key).Because(err)
+		fault := builtin.Faultf(builtin.Failed, "lock %s", key).Because(err)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			fault = builtin.Faultf(builtin.Busy, "lock %s", key).Saying(fmt.Sprintf("another run has held it for %s", r.engine.LockWait)).
+				Hinting("nixmox runs shows what is running; --wait waits longer")
 		}
-		if err := run.Sleep(ctx, lockLook); err != nil {
+		if !errors.Is(err, syscall.EWOULDBLOCK) || waited >= r.engine.LockWait {
 			_ = f.Close()
-			return nil, err
+			return nil, fault
+		}
+		if waited == 0 {
+			e := r.callEvent(event.CallWaits, &call)
+			e.Text = key
+			r.emit(e)
+		}
+		// The machine's time, not the engine's: in the lab hours pass at once.
+		select {
+		case <-time.After(lockLook):
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, ctx.Err()
 		}
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
@@ -12,6 +13,7 @@ import (
 
 	"nixmox/engine/builtin"
 	"nixmox/engine/event"
+	"nixmox/engine/journal"
 	"nixmox/engine/policy"
 )
 
@@ -32,19 +34,23 @@ type Options struct {
 	Params  map[string]any // neutral values, by name; every parameter of the playbook
 	Plan    bool           // preview changes, make none
 	Timeout time.Duration  // 0 for none
+	// Kept is kept with the record for whoever resumes the run: how to reach
+	// the estate again.
+	Kept json.RawMessage
 }
 
 // Report is what became of a run.
 type Report struct {
-	ID       string
-	End      End
-	Err      error // *builtin.Fault or *builtin.Stop; nil when done
-	Exit     int
-	Changes  map[string]int // changes that were made, or in a plan would be, by function
-	Warnings int
-	Assumed  []string // what a plan took for granted
-	PlanEnds string   // why a plan could not be followed to the playbook's end
-	Took     time.Duration
+	ID        string
+	End       End
+	Err       error // *builtin.Fault or *builtin.Stop; nil when done
+	Exit      int
+	Changes   map[string]int // changes that were made, or in a plan would be, by function
+	Warnings  int
+	Assumed   []string // what a plan took for granted
+	PlanEnds  string   // why a plan could not be followed to the playbook's end
+	Took      time.Duration
+	Resumable bool // the record is there to go on from
 }
 
 // run is one execution of a playbook.
@@ -56,6 +62,13 @@ type run struct {
 	policy   *policy.Policy
 	began    time.Time
 
+	// journal is the run's record, nil if none is kept. A new one is begun
+	// beside the playbook's first steps; whoever needs it waits for it.
+	journal    func() (*journal.Run, error)
+	resumed    bool
+	cancelling bool                     // replay, abort at the first call that is not recorded, run the defers
+	settled    map[builtin.Place]string // the operator's answers: done or undone
+
 	stop     atomic.Pointer[builtin.Stop]
 	emitting sync.Mutex // one event at a time
 	mu       sync.Mutex // of what follows
@@ -64,22 +77,34 @@ type run struct {
 	warnings int
 }
 
-// Run executes a playbook, or, with Options.Plan, finds out what executing
-// it would do. It returns when the run has ended, however that was.
-func (e *Engine) Run(ctx context.Context, p *Playbook, o Options) Report {
-	r := &run{engine: e, playbook: p, plan: o.Plan, changes: map[string]int{}, began: e.Clock.Now(),
-		policy: policy.New(p.Needs, o.Params)}
-	id := o.ID
+func (e *Engine) newRun(p *Playbook, id string, o Options) *run {
+	r := &run{engine: e, playbook: p, plan: o.Plan, changes: map[string]int{}, began: e.Clock.Now(), policy: policy.New(p.Needs, o.Params)}
 	if id == "" {
 		id = newID(r.began)
 	}
 	r.builtin = &builtin.Run{
-		ID: id, Playbook: p.Name, Now: e.Clock.Now, Secret: e.Secret,
-		Log: r.log, Progress: r.progress, Defer: r.deferred, Sleep: e.Clock.Sleep, LockDir: e.LockDir,
+		ID: id, Playbook: p.Name, Now: e.Clock.Now, Secret: e.Secret, Sleep: e.Clock.Sleep,
+		Log: r.log, Progress: r.progress, Defer: r.deferred, Lock: r.acquire, Handle: r.hold,
 	}
 	if o.Plan {
 		r.builtin.Planned = &builtin.Overlay{}
 	}
+	return r
+}
+
+// Run executes a playbook, or, with Options.Plan, finds out what executing
+// it would do. It returns when the run has ended, however that was.
+func (e *Engine) Run(ctx context.Context, p *Playbook, o Options) Report {
+	r := e.newRun(p, o.ID, o)
+	if e.Journal != nil && !o.Plan {
+		r.journal = sync.OnceValues(func() (*journal.Run, error) { return r.beginRecord(o) })
+		go func() { _, _ = r.journal() }() // whoever needs it gets the error
+	}
+	return r.execute(ctx, o)
+}
+
+// execute runs main, ends the run, and closes its record.
+func (r *run) execute(ctx context.Context, o Options) Report {
 	r.builtin.Perform = r.performer()
 	if o.Timeout > 0 {
 		stop := builtin.Stopf(builtin.TimedOut, "the run took longer than --timeout %s", o.Timeout)
@@ -87,11 +112,12 @@ func (e *Engine) Run(ctx context.Context, p *Playbook, o Options) Report {
 		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, stop)
 		defer cancel()
 	}
-	r.emit(event.Event{Type: event.RunBegan, Time: r.began, Playbook: p.Name, Plan: o.Plan})
-	err := p.Main(builtin.WithBranch(ctx, builtin.NewBranch()), r.builtin, o.Params)
+	name := r.playbook.Name
+	r.emit(event.Event{Type: event.RunBegan, Time: r.began, Playbook: name, Plan: r.plan})
+	err := r.playbook.Main(builtin.WithBranch(ctx, builtin.NewBranch()), r.builtin, o.Params)
 	report := r.finish(ctx, err)
-	report.ID = id
-	r.emit(event.Event{Type: event.RunEnded, Time: e.Clock.Now(), Playbook: p.Name, Plan: o.Plan, End: string(report.End), Exit: &report.Exit, Fault: faultView(report.Err)})
+	r.closeRecord(&report)
+	r.emit(event.Event{Type: event.RunEnded, Time: r.engine.Clock.Now(), Playbook: name, Plan: r.plan, End: string(report.End), Exit: &report.Exit, Fault: faultView(report.Err)})
 	return report
 }
 
@@ -101,20 +127,29 @@ func (r *run) finish(ctx context.Context, err error) Report {
 	if stop := r.stop.Load(); stop != nil {
 		err = stop // whatever the playbook made of it
 	}
-	end := endOf(err)
-	report := Report{End: end, Err: err, Exit: ExitCode(err)}
-	if stop, ok := errors.AsType[*builtin.Stop](err); ok && stop.Kind == builtin.PlanEnds {
-		report.PlanEnds, report.End, report.Err, report.Exit = stop.What, Done, nil, ExitDone
-		if stop.At.File != "" {
-			report.PlanEnds = stop.At.String() + ": " + stop.What
+	report := Report{ID: r.builtin.ID, Err: err}
+	report.End = endOf(err)
+	if stop, ok := errors.AsType[*builtin.Stop](err); ok {
+		switch {
+		case stop.Kind == builtin.PlanEnds:
+			report.PlanEnds, report.Err = stop.What, nil
+			if stop.At.File != "" {
+				report.PlanEnds = stop.At.String() + ": " + stop.What
+			}
+			report.End = Done
+		case stop.Kind == builtin.Cancelled && r.cancelling:
+			report.End, report.Err = Canceled, nil
 		}
 	}
-	if end != Suspended {
+	if report.End != Suspended {
 		r.stop.Store(nil)
-		if deferErr := r.runDefers(ctx); deferErr != nil && report.Err == nil {
-			report.End, report.Err, report.Exit = endOf(deferErr), deferErr, ExitCode(deferErr)
+		r.cancelling = false
+		deferErr := r.runDefers(ctx)
+		if deferErr != nil && (report.Err == nil || endOf(deferErr) == Suspended) {
+			report.End, report.Err = endOf(deferErr), deferErr
 		}
 	}
+	report.Exit = ExitCode(report.Err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	report.Changes, report.Warnings = r.changes, r.warnings

@@ -24,14 +24,13 @@ import (
 var version = "development"
 
 func main() {
-	os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit((&app{stdout: os.Stdout, stderr: os.Stderr}).main(os.Args[1:]))
 }
 
-// Main is the whole program; its result is the exit code.
-func Main(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := untilSignalled(context.Background(), stderr)
+// main is the whole program; its result is the exit code.
+func (a *app) main(args []string) int {
+	ctx, stop := untilSignalled(context.Background(), a.stderr)
 	defer stop()
-	a := &app{stdout: stdout, stderr: stderr}
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -77,6 +76,8 @@ func untilSignalled(ctx context.Context, stderr io.Writer) (context.Context, fun
 // app is what the subcommands share.
 type app struct {
 	stdout, stderr io.Writer
+	// probe is called at the positions of the journal's protocol, in tests.
+	probe func(at string, call *builtin.Call)
 }
 
 func (a *app) root() *cobra.Command {

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 				}
 				stdout, stderr = io.MultiWriter(stdout, file), io.MultiWriter(stderr, file)
 			}
-			os.Exit(Main(os.Args[1:], stdout, stderr))
+			os.Exit((&app{stdout: stdout, stderr: stderr, probe: crashProbe()}).main(os.Args[1:]))
 		},
 	})
 }

@@ -63,7 +63,7 @@ func TestExamplesRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			var stdout, stderr bytes.Buffer
-			if code := Main([]string{"run", "--lab", "--state", state, file}, &stdout, &stderr); code != 0 {
+			if code := (&app{stdout: &stdout, stderr: &stderr}).main([]string{"run", "--lab", "--state", state, file}); code != 0 {
 				t.Errorf("exit %d\n%s%s\n%s", code, stdout.String(), stderr.String(), text)
 			}
 		})

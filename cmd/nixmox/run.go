@@ -140,7 +140,7 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 		sinks = append(sinks, newTextSink(logged, style{dates: true}, false, true))
 		defer func() { err = errors.Join(err, file.Close()) }()
 	}
-	e.engine.Sink = event.Tee(sinks...)
+	e.engine.Sink, e.engine.Probe = event.Tee(sinks...), a.probe
 	report, err := run()
 	if err != nil {
 		return err

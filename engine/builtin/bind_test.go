@@ -3,6 +3,7 @@ package builtin_test
 import (
 	"context"
 	"errors"
+	"math"
 	"math/big"
 	"reflect"
 	"strings"
@@ -110,6 +111,8 @@ func TestBind(t *testing.T) {
 		{"a size with its unit", "size", "2MiB", builtin.Bytes(2 << 20), ""},
 		{"a size in bytes", "size", int64(17), builtin.Bytes(17), ""},
 		{"a whole number for a float", "ratio", int64(2), 2.0, ""},
+		{"what is no number", "ratio", math.NaN(), nil, "ratio: NaN is no number"},
+		{"what has no end", "ratio", math.Inf(-1), nil, "ratio: -Inf is no number"},
 		{"a number for a bool", "dry", int64(1), nil, "dry: want a bool, got the int 1"},
 		{"a time", "since", at, &at, ""},
 		{"a duration for a time", "since", time.Second, nil, "since: want a time, got the duration 1s"},

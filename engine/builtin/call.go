@@ -67,6 +67,8 @@ type Call struct {
 	Run      *Run
 	Branch   *Branch
 	Decision any // what Decide resolved; only of irreversible functions
+	// Handle is what an earlier try of this very call made durable, or "".
+	Handle string
 }
 
 // Performer performs calls. Every layer of the engine is one, around the next.
@@ -97,8 +99,8 @@ type Run struct {
 	Defer func(call Call, fn Callback)
 	// Sleep waits, on the engine's clock.
 	Sleep func(ctx context.Context, d time.Duration) error
-	// LockDir is where locks are files.
-	LockDir string
+	// Lock takes locks by key, sorted, and waits for them within bounds.
+	Lock func(ctx context.Context, call Call, keys []string) (release func(), err error)
 	// Branches counts the parallel branches that are alive, of the whole run.
 	Branches atomic.Int64
 }

@@ -158,12 +158,12 @@ func TestSame(t *testing.T) {
 
 func TestPlaces(t *testing.T) {
 	trunk := builtin.NewBranch()
-	if got := fmt.Sprint(trunk.Next(), trunk.Next()); got != "1 2" {
+	if got := fmt.Sprintln(trunk.Next(), trunk.Next()); got != "1 2\n" {
 		t.Errorf("trunk %s", got)
 	}
 	place := trunk.Next()
 	second, first := trunk.Fork(place, 2), trunk.Fork(place, 1) // whichever comes first
-	if got := fmt.Sprint(first.Next(), second.Next(), first.Next(), trunk.Next()); got != "3.1.1 3.2.1 3.1.2 4" {
+	if got := fmt.Sprintln(first.Next(), second.Next(), first.Next(), trunk.Next()); got != "3.1.1 3.2.1 3.1.2 4\n" {
 		t.Errorf("branches %s", got)
 	}
 	second.ReadOnly = true

@@ -105,6 +105,7 @@ const (
 	Diverged  StopKind = "diverged"  // a replay made another call than the record has
 	TimedOut  StopKind = "timeout"   // the run's own deadline (--timeout)
 	PlanEnds  StopKind = "plan_ends" // a plan cannot know what would happen from here
+	Unwritten StopKind = "unwritten" // the journal cannot be written, so nothing more is done
 )
 
 // Stop is a stop condition.

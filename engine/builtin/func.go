@@ -15,6 +15,7 @@ type Func struct {
 	Effect   Effect
 	Args     *Type // a record
 	Result   *Type
+	Decision *Type  // of irreversible functions
 	NoSettle string // why a change in doubt cannot be settled; "" if it can
 	Reference
 
@@ -116,6 +117,7 @@ func NewChange[A, R any](name, doc string, op Op[A, R]) Func {
 func NewIrreversible[A, D, R any](name, doc string, op IrreversibleOp[A, D, R]) Func {
 	f := define(name, doc, Irreversible, func(context.Context, A) (R, error) { panic("unreachable") })
 	mustHave(name, op.Do != nil, op.Preview != nil && op.Decide != nil, op.Settle != nil, op.NoSettle, op.Keys != nil)
+	f.Decision = TypeOf(reflect.TypeFor[D]())
 	f.decide = func(ctx context.Context, args any) (any, error) { return op.Decide(ctx, args.(A)) }
 	f.preview = func(ctx context.Context, args, d any) (any, error) { return op.Preview(ctx, args.(A), d.(D)) }
 	f.do = func(ctx context.Context, args, d any) (any, error) { return op.Do(ctx, args.(A), d.(D)) }
@@ -240,8 +242,12 @@ func (f *Func) Decide(ctx context.Context, call *Call) (any, error) {
 	return f.decide(WithCall(ctx, call), call.Args)
 }
 
-// Settle finds out what became of a change in doubt.
+// Settle finds out what became of a change in doubt. What cannot be settled
+// by its nature is unknown.
 func (f *Func) Settle(ctx context.Context, call *Call, handle string) (Settlement[any], error) {
+	if f.settle == nil {
+		return Settlement[any]{State: Unknown, Why: f.NoSettle}, nil
+	}
 	return f.settle(WithCall(ctx, call), call.Args, handle)
 }
 

@@ -3,7 +3,11 @@ package builtin
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"math"
 	"math/big"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -57,7 +61,16 @@ func MarshalNeutral(v any) ([]byte, error) {
 		}
 		return json.Marshal(raw)
 	case time.Time:
-		return json.Marshal(v.UTC().Format(time.RFC3339))
+		return json.Marshal(v.UTC().Format(time.RFC3339Nano))
+	case float64:
+		text := strconv.FormatFloat(v, 'g', -1, 64)
+		if !strings.ContainsAny(text, ".eIN") {
+			text += ".0" // so that it comes back as a float
+		}
+		if math.IsInf(v, 0) || math.IsNaN(v) {
+			return nil, fmt.Errorf("JSON has no %s", text)
+		}
+		return []byte(text), nil
 	case time.Duration:
 		return json.Marshal(v.String())
 	case Opaque:

@@ -2,7 +2,6 @@ package builtin_test
 
 import (
 	"encoding/json"
-	"math"
 	"math/big"
 	"reflect"
 	"strings"
@@ -57,7 +56,7 @@ func TestMarshalNeutral(t *testing.T) {
 	}{
 		{"None", nil, "null"},
 		{"a big number", huge, "340282366920938463463374607431768211456"},
-		{"no number", math.NaN(), `"(a value of the language)"`},
+		{"a part of a second", time.Unix(0, 5e8), `"1970-01-01T00:00:00.5Z"`},
 		{"something else", make(chan int), `"(a value of the language)"`},
 		{"nested", []any{map[string]any{"at": time.Unix(0, 0).UTC(), "for": time.Hour}}, `[{"at":"1970-01-01T00:00:00Z","for":"1h0m0s"}]`},
 		{"a secret in a list", []any{builtin.NamedSecret("nas")}, `[{"secret":"nas"}]`},
@@ -74,5 +73,18 @@ func TestMarshalNeutral(t *testing.T) {
 func TestTypedNothing(t *testing.T) {
 	if got, err := json.Marshal(builtin.Typed{}); err != nil || string(got) != "null" {
 		t.Errorf("%s %v", got, err)
+	}
+}
+
+// A field of a result may have none of its words, where an argument may not.
+func TestDecodeOfAWordLeftOut(t *testing.T) {
+	type result struct {
+		State string `name:"state" enum:"clean,dirty"`
+	}
+	typ := builtin.TypeOf(reflect.TypeFor[result]())
+	for text, want := range map[string]any{`{"state":""}`: result{}, `{"state":"clean"}`: result{"clean"}, `{"state":"odd"}`: nil} {
+		if got, err := typ.Decode([]byte(text)); (err != nil) != (want == nil) || got != want {
+			t.Errorf("%s is %v, %v", text, got, err)
+		}
 	}
 }

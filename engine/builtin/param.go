@@ -31,3 +31,18 @@ func (p *Param) Neutral(v any) (any, error) {
 
 // Flag is how the parameter is written on a command line, without dashes.
 func (p *Param) Flag() string { return strings.ReplaceAll(p.Name, "_", "-") }
+
+// Encode is the journal's form of a value.
+func (p *Param) Encode(neutral any) ([]byte, error) { return MarshalNeutral(neutral) }
+
+// Decode makes a neutral value of the journal's form.
+func (p *Param) Decode(text []byte) (any, error) {
+	if string(text) == "null" {
+		return nil, nil
+	}
+	v, err := p.Type.Decode(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	return p.Type.Neutral(v), nil
+}

@@ -16,7 +16,7 @@ import (
 // neutrals draws neutral values of every kind, nested so deep.
 func neutrals(deep int) *rapid.Generator[any] {
 	plain := []*rapid.Generator[any]{
-		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Int64().AsAny(), rapid.Float64().AsAny(), rapid.String().AsAny(),
+		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Int64().AsAny(), rapid.Float64Range(-1e300, 1e300).AsAny(), rapid.String().AsAny(),
 		rapid.SampledFrom([]string{"", "a", "100", "stop", "nas:x", "7d", "4GiB"}).AsAny(), rapid.Int64Range(0, 1000).AsAny(),
 		rapid.Custom(func(t *rapid.T) any { return new(big.Int).SetUint64(rapid.Uint64().Draw(t, "big")) }),
 		rapid.Custom(func(t *rapid.T) any { return time.Unix(rapid.Int64Range(0, 1<<40).Draw(t, "unix"), 0) }),

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"maps"
+	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -354,6 +355,10 @@ func (t *Type) Convert(v any) (any, error) {
 
 // set stores a neutral value in a Go one, checking it on the way.
 func (t *Type) set(dst reflect.Value, v any) error {
+	if _, ok := v.(unset); ok {
+		dst.SetZero()
+		return nil
+	}
 	if t.Later {
 		if o, ok := v.(Opaque); ok {
 			dst.Addr().Interface().(later).setFrom(o.From)
@@ -391,6 +396,9 @@ func (t *Type) set(dst reflect.Value, v any) error {
 	case KindFloat:
 		switch n := v.(type) {
 		case float64:
+			if math.IsNaN(n) || math.IsInf(n, 0) {
+				return fmt.Errorf("%v is no number", n) // and nothing that JSON could hold
+			}
 			dst.SetFloat(n)
 			return nil
 		case int64:
@@ -534,6 +542,9 @@ func (f *Field) set(structure reflect.Value, v any, given bool) error {
 	}
 	if err := f.Type.set(dst, v); err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	if _, ok := v.(unset); ok {
+		return nil
 	}
 	if err := f.checkEnum(dst); err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)

@@ -21,6 +21,7 @@ const (
 	CallWaits    Type = "call_waits" // for a lock
 	CallEnded    Type = "call_ended"
 	CallPlanned  Type = "call_planned"
+	CallReplayed Type = "call_replayed" // answered from the record of a resumed run
 	Logged       Type = "log"
 	RunEnded     Type = "run_ended"
 )

@@ -44,7 +44,7 @@ func (m *markdown) section(title, prefix, doc string, funcs []builtin.Func) {
 		m.function(&funcs[i])
 	}
 	for i, r := range m.records {
-		fmt.Fprintf(m, "\n### %s\n\n<a id=\"%s\"></a>\n", r.Name, m.recordAnchor(i))
+		fmt.Fprintf(m, "\n<a id=\"%s\"></a>\n\n### %s\n", m.recordAnchor(i), r.Name)
 		m.table(r.Fields, false)
 	}
 	if named := grammars(types...); named != nil {

@@ -77,6 +77,17 @@ type Roots struct {
 	Shown    string // how a person names that folder; "" for the current one
 	Std      fs.FS  // the standard library
 	close    func() error
+	// stored are the files of a run's record, by name, in place of both roots.
+	stored map[string]*File
+}
+
+// Stored are the roots of a run that is resumed: the files as they were.
+func Stored(files []*File) Roots {
+	r := Roots{stored: map[string]*File{}}
+	for _, f := range files {
+		r.stored[f.Name] = f
+	}
+	return r
 }
 
 // Dir opens the folder that a playbook stands in. Its file system follows no
@@ -211,6 +222,12 @@ func resolve(from *File, target string) (string, error) {
 }
 
 func (r Roots) read(name string, at builtin.Position) (*File, error) {
+	if r.stored != nil {
+		if f, ok := r.stored[name]; ok {
+			return f, nil
+		}
+		return nil, ProblemAt(at, "%s is not in the run's record", name)
+	}
 	f := &File{Name: name, Shown: r.Shown + name}
 	root, rest := r.Playbook, name
 	if lib, ok := strings.CutPrefix(name, Std); ok {

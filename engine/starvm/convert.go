@@ -26,6 +26,7 @@ type inbound struct {
 	strand *strand
 	items  int
 	deep   int
+	data   bool // down to plain data: no functions, nothing opaque, records as dicts
 }
 
 func (s *strand) inbound() *inbound { return &inbound{strand: s} }
@@ -60,10 +61,18 @@ func (in *inbound) neutral(v starlark.Value, want *builtin.Type) (any, error) {
 	case secret:
 		return v.Secret, nil
 	case *opaque:
+		if in.data {
+			return nil, v.Ends("is written as JSON")
+		}
 		return v.Opaque, nil
 	case *record:
-		return v.rec, nil
+		if !in.data {
+			return v.rec, nil
+		}
 	case starlark.Callable:
+		if in.data {
+			return nil, fmt.Errorf("a function cannot be written as JSON")
+		}
 		return &callback{strand: in.strand, fn: v}, nil
 	}
 	if in.deep++; in.deep > maxDeep {
@@ -71,6 +80,8 @@ func (in *inbound) neutral(v starlark.Value, want *builtin.Type) (any, error) {
 	}
 	defer func() { in.deep-- }()
 	switch v := v.(type) {
+	case *record:
+		return in.record(v)
 	case *starlarkstruct.Struct:
 		return in.fields(v)
 	case starlark.IterableMapping:
@@ -87,6 +98,19 @@ func (in *inbound) fields(v *starlarkstruct.Struct) (any, error) {
 	out := make(map[string]any, len(fields))
 	for _, name := range fields.Keys() {
 		n, err := in.neutral(fields[name], nil)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out[name] = n
+	}
+	return out, nil
+}
+
+func (in *inbound) record(v *record) (any, error) {
+	out := make(map[string]any, len(v.fields))
+	for i, f := range v.fields {
+		name := v.rec.Type.Fields[i].Name
+		n, err := in.neutral(f, nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"go.starlark.net/lib/json"
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
@@ -113,7 +112,7 @@ func (l *Language) runTopLevels(ctx context.Context, graph *source.Graph, parsed
 func (l *Language) predeclared() starlark.StringDict {
 	names := starlark.StringDict{
 		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
-		"json":   json.Module,
+		"json":   jsonModule,
 		"needs":  starlark.NewBuiltin("needs", needsWasRead),
 	}
 	for i := range l.AtHand {

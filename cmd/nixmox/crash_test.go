@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"nixmox/builtins/lab"
+	"nixmox/engine/builtin"
+)
+
+// The crash matrix: for every playbook there is, nixmox is killed (kill -9) at
+// every position of the journal's protocol, of every change, and while Proxmox
+// answers each request that changes something; then the run is resumed. The
+// world must end as after an undisturbed run, with nothing asked for twice.
+
+const (
+	killEnv   = "NIXMOX_TEST_KILL"   // POSITION:PLACE at which the process kills itself
+	probesEnv = "NIXMOX_TEST_PROBES" // a file that takes every position
+)
+
+// crashProbe is what the test's nixmox does at the positions of the protocol.
+func crashProbe() func(string, *builtin.Call) {
+	kill, file := os.Getenv(killEnv), os.Getenv(probesEnv)
+	if kill == "" && file == "" {
+		return nil
+	}
+	var mu sync.Mutex
+	return func(at string, call *builtin.Call) {
+		mu.Lock()
+		defer mu.Unlock()
+		position := at + ":" + string(call.Place)
+		if position == kill {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		if file != "" {
+			f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				panic(err)
+			}
+			_, _ = fmt.Fprintln(f, position)
+			_ = f.Close()
+		}
+	}
+}
+
+// playbookArgs make a playbook's run short and full of what matters: several
+// nodes, something to prune.
+var playbookArgs = map[string][]string{
+	"backup": {"--guests", "100,101", "--keep-daily", "1", "--keep-weekly", "0", "--keep-monthly", "0"},
+}
+
+func TestCrashMatrix(t *testing.T) {
+	files, err := filepath.Glob("../../playbooks/*.star")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no playbooks: %v", err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.star") {
+			continue
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".star")
+		t.Run(name, func(t *testing.T) { crashMatrix(t, name, file) })
+	}
+}
+
+func crashMatrix(t *testing.T, name, file string) {
+	args, ok := playbookArgs[name]
+	if !ok {
+		t.Fatalf("say in playbookArgs how %s is run", name)
+	}
+	args = append([]string{file}, args...)
+
+	calm := newWorld(t)
+	probes := filepath.Join(t.TempDir(), "probes")
+	if code, out := calm.nixmox([]string{probesEnv + "=" + probes}, append([]string{"run"}, args...)...); code != 0 {
+		t.Fatalf("the undisturbed run: exit %d\n%s", code, out)
+	}
+	want, wantAsked := calm.state(), calm.asked()
+	text, err := os.ReadFile(probes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	positions := strings.Fields(string(text))
+	if len(positions) < 10 {
+		t.Fatalf("only %d positions: %v", len(positions), positions)
+	}
+	for i := range wantAsked {
+		positions = append(positions, fmt.Sprintf("request:%d", i+1))
+	}
+	if testing.Short() {
+		positions = thinned(positions, 8)
+	}
+	for _, position := range positions {
+		t.Run(position, func(t *testing.T) {
+			w := newWorld(t)
+			var env []string
+			if n, isRequest := strings.CutPrefix(position, "request:"); isRequest {
+				_, _ = fmt.Sscan(n, &w.killAt)
+			} else {
+				env = append(env, killEnv+"="+position)
+			}
+			code, out := w.nixmox(env, append([]string{"run"}, args...)...)
+			if code != -1 {
+				t.Fatalf("it was not killed: exit %d\n%s", code, out)
+			}
+			w.powerCut()
+			if code, out = w.nixmox(nil, "resume", "--all"); code != 0 && !strings.Contains(out, "no run is to be resumed") {
+				t.Fatalf("resumed: exit %d\n%s", code, out)
+			}
+			if strings.Contains(out, "no run is to be resumed") {
+				t.Fatalf("the run left no record\n%s", out)
+			}
+			if got := w.state(); got != want {
+				t.Errorf("the world differs:\n%s\nwant:\n%s\nresumed:\n%s", got, want, out)
+			}
+			if got := w.asked(); !slices.Equal(got, wantAsked) {
+				t.Errorf("asked of Proxmox:\n  %s\nwant:\n  %s\nresumed:\n%s", strings.Join(got, "\n  "), strings.Join(wantAsked, "\n  "), out)
+			}
+			if code, out = w.nixmox(nil, "resume", "--all"); code != 0 || !strings.Contains(out, "no run is to be resumed") {
+				t.Errorf("it can be resumed again: exit %d\n%s", code, out)
+			}
+		})
+	}
+}
+
+func thinned(all []string, n int) []string {
+	var out []string
+	for i := range n {
+		out = append(out, all[i*len(all)/n])
+	}
+	return out
+}
+
+// world is a lab in this process, and nixmox in others.
+type world struct {
+	t     *testing.T
+	dir   string
+	dump  string // where archives are
+	mu    sync.Mutex
+	sent  []string // changes that were asked of Proxmox, in order of arrival
+	child *os.Process
+	// killAt: the child is killed while this change is answered, counted from 1.
+	killAt int
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir()}
+	l, err := lab.Open(lab.Options{Dir: filepath.Join(w.dir, "lab"), Clock: lab.ClockAuto, Observe: w.observe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	endpoint, err := l.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	labSecrets = append(labSecrets, endpoint.TokenSecret)
+	w.dump = filepath.Join(endpoint.Mounts["backup"], "dump")
+	if err := os.WriteFile(filepath.Join(w.dir, "nixmox.toml"), []byte(labToml(endpoint, filepath.Join(w.dir, "lab"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) observe(x lab.Exchange) {
+	if x.Method == http.MethodGet {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sent = append(w.sent, x.Method+" "+stamp.ReplaceAllString(x.Path, "DATE"))
+	if len(w.sent) == w.killAt && w.child != nil {
+		_ = w.child.Kill()
+	}
+}
+
+// asked are the changes that were asked of Proxmox, in any order of branches.
+func (w *world) asked() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(slices.Values(w.sent))
+}
+
+// nixmox runs it; exit code -1 means killed.
+func (w *world) nixmox(env []string, args ...string) (int, string) {
+	w.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// testscript.Main makes the test binary nixmox when it is called so.
+	nixmox := filepath.Join(w.dir, "bin", "nixmox")
+	if err := os.MkdirAll(filepath.Dir(nixmox), 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Symlink(self, nixmox); err != nil && !os.IsExist(err) {
+		w.t.Fatal(err)
+	}
+	cmd := exec.Command(nixmox, args...)
+	cmd.Env = append(os.Environ(), append(env, "NIXMOX_STATE="+filepath.Join(w.dir, "state"), "NIXMOX_CONFIG="+filepath.Join(w.dir, "nixmox.toml"), outputEnv+"="+outputFile)...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.child = cmd.Process
+	w.mu.Unlock()
+	_ = cmd.Wait() // the exit code says it
+	w.mu.Lock()
+	w.child, w.killAt = nil, 0
+	w.mu.Unlock()
+	return cmd.ProcessState.ExitCode(), out.String()
+}
+
+// powerCut leaves of the state folder what a power cut leaves: copies of the
+// files, without what lives in memory only.
+func (w *world) powerCut() {
+	w.t.Helper()
+	from, to := filepath.Join(w.dir, "state"), filepath.Join(w.dir, "after")
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		w.t.Fatal(err)
+	}
+	_ = os.Remove(filepath.Join(to, "journal.db-shm")) // if there is one
+	if err := os.RemoveAll(from); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Chmod(to, 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Rename(to, from); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+var (
+	stamp    = regexp.MustCompile(`\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d`)
+	runMark  = regexp.MustCompile(`run=01[0-9A-Z]{24}`)
+	verified = regexp.MustCompile(`verified=\S+ sha256=\S+`)
+)
+
+// state is the world with what differs from run to run taken out: archives,
+// their notes, and whether they are there.
+func (w *world) state() string {
+	w.t.Helper()
+	var lines []string
+	err := filepath.WalkDir(w.dump, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, ".log") {
+			return err
+		}
+		line := d.Name()
+		notes, err := os.ReadFile(path + ".notes")
+		if err == nil {
+			line += " " + strings.TrimSpace(string(notes))
+		}
+		if strings.HasSuffix(path, ".notes") {
+			return nil
+		}
+		if strings.Contains(line, "run=01LAB") || !strings.Contains(line, "run=") {
+			lines = append(lines, line)
+			return nil
+		}
+		line = verified.ReplaceAllString(runMark.ReplaceAllString(stamp.ReplaceAllString(line, "DATE"), "run=ID"), "verified")
+		lines = append(lines, line)
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}

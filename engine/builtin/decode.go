@@ -1,0 +1,159 @@
+package builtin
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Decode makes a Go value of the type from what Typed encoded: the journal's
+// results come back as they were.
+func (t *Type) Decode(text []byte) (any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var raw any
+	if err := decoder.Decode(&raw); err != nil {
+		return nil, err
+	}
+	neutral, err := t.fromJSON(raw)
+	if err != nil {
+		return nil, err
+	}
+	dst := reflect.New(t.goType).Elem()
+	if t.Kind == KindRecord && len(t.Fields) == 0 {
+		return dst.Interface(), nil
+	}
+	if err := t.set(dst, neutral); err != nil {
+		return nil, err
+	}
+	return dst.Interface(), nil
+}
+
+// fromJSON turns decoded JSON into a neutral value, as the type wants it.
+func (t *Type) fromJSON(raw any) (any, error) {
+	if raw == nil {
+		return t.zeroNeutral(), nil
+	}
+	if t.text && (raw == "" || raw == json.Number("0")) {
+		return unset{}, nil // a result may be empty where an argument may not
+	}
+	switch t.Kind {
+	case KindValue:
+		return untyped(raw)
+	case KindTime:
+		if s, ok := raw.(string); ok {
+			return time.Parse(time.RFC3339Nano, s)
+		}
+	case KindSecret:
+		if m, ok := raw.(map[string]any); ok {
+			name, _ := m["secret"].(string)
+			return NamedSecret(name), nil
+		}
+	case KindFloat:
+		if n, ok := raw.(json.Number); ok {
+			return n.Float64()
+		}
+	case KindList:
+		if list, ok := raw.([]any); ok {
+			out := make([]any, len(list))
+			for i, e := range list {
+				v, err := t.Elem.fromJSON(e)
+				if err != nil {
+					return nil, fmt.Errorf("item %d: %w", i, err)
+				}
+				out[i] = v
+			}
+			return out, nil
+		}
+	case KindMap:
+		if m, ok := raw.(map[string]any); ok {
+			out := make(map[string]any, len(m))
+			for k, e := range m {
+				v, err := t.Elem.fromJSON(e)
+				if err != nil {
+					return nil, fmt.Errorf("%q: %w", k, err)
+				}
+				out[k] = v
+			}
+			return out, nil
+		}
+	case KindRecord:
+		if m, ok := raw.(map[string]any); ok {
+			out := make(map[string]any, len(m))
+			for i := range t.Fields {
+				f := &t.Fields[i]
+				e, ok := m[f.Name]
+				if !ok {
+					continue
+				}
+				if f.Enum != nil && e == "" {
+					out[f.Name] = unset{}
+					continue
+				}
+				v, err := f.Type.fromJSON(e)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", f.Name, err)
+				}
+				out[f.Name] = v
+			}
+			return out, nil
+		}
+	default:
+		return untyped(raw)
+	}
+	return nil, fmt.Errorf("want %s, got %T", article(t.Name), raw)
+}
+
+// unset is a zero value of a named type whose grammar does not know it.
+type unset struct{}
+
+// zeroNeutral stands for null: nothing, or an empty list or dict.
+func (t *Type) zeroNeutral() any {
+	switch {
+	case t.optional:
+		return nil
+	case t.Kind == KindList:
+		return []any{}
+	case t.Kind == KindMap:
+		return map[string]any{}
+	}
+	return nil
+}
+
+func untyped(raw any) (any, error) {
+	switch v := raw.(type) {
+	case json.Number:
+		if strings.ContainsAny(string(v), ".eE") {
+			return v.Float64()
+		}
+		if n, err := v.Int64(); err == nil {
+			return n, nil
+		}
+		n, ok := new(big.Int).SetString(string(v), 10)
+		if !ok {
+			return nil, fmt.Errorf("%q is no number", v)
+		}
+		return n, nil
+	case []any:
+		for i := range v {
+			e, err := untyped(v[i])
+			if err != nil {
+				return nil, err
+			}
+			v[i] = e
+		}
+	case map[string]any:
+		for k := range v {
+			e, err := untyped(v[k])
+			if err != nil {
+				return nil, err
+			}
+			v[k] = e
+		}
+	}
+	return raw, nil
+}

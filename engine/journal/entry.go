@@ -1,0 +1,130 @@
+package journal
+
+import (
+	"cmp"
+	"database/sql"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"nixmox/engine/builtin"
+)
+
+// Entry is what the journal knows of one call. Who reads one must not write
+// into its JSON, which the run's other readers share.
+type Entry struct {
+	Place    builtin.Place
+	Call     string // MODULE.FUNCTION
+	Effect   string
+	Digest   string // of the arguments
+	At       builtin.Position
+	Args     json.RawMessage
+	Decision json.RawMessage // what an irreversible function resolved before its intent
+	Handle   string          // by what a long task is found again
+	Begun    time.Time
+	Ended    time.Time // zero: no outcome is recorded
+	Result   json.RawMessage
+	Fault    json.RawMessage // this or Result, once ended
+	Settled  string          // "", or how the outcome became known: "done by settle", "operator: done"
+
+	// Order counts the outcomes of a run, from 1, as they came, which no clock
+	// tells for certain. The journal fills it in; it is 0 without an outcome.
+	Order int
+}
+
+// InDoubt reports whether the call was begun and its end is not recorded.
+func (e Entry) InDoubt() bool { return e.Ended.IsZero() }
+
+// The statements that write entries; putCall's columns are columns().
+const (
+	putCall = `INSERT INTO calls (run, place, call, effect, digest, file, line, col, handle, settled, begun, ended, nth, args, decision, result, fault)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET call=excluded.call, effect=excluded.effect, digest=excluded.digest, file=excluded.file, line=excluded.line,
+col=excluded.col, handle=excluded.handle, begun=excluded.begun, args=excluded.args, decision=excluded.decision`
+	setHandle  = `UPDATE calls SET handle=? WHERE run=? AND place=?`
+	setOutcome = `UPDATE calls SET handle=?, settled=?, ended=?, nth=?, result=?, fault=? WHERE run=? AND place=?`
+	getCalls   = `SELECT place, call, effect, digest, file, line, col, handle, settled, begun, ended, nth, args, decision, result, fault
+FROM calls WHERE run=?`
+)
+
+func (e *Entry) columns(run int64) []any {
+	return []any{run, string(e.Place), e.Call, e.Effect, e.Digest, e.At.File, e.At.Line, e.At.Col, e.Handle, e.Settled,
+		nanos(e.Begun), nanos(e.Ended), e.Order, text(e.Args), text(e.Decision), text(e.Result), text(e.Fault)}
+}
+
+// loadEntries reads all entries of a run.
+func loadEntries(tx *sql.Tx, run int64) ([]*Entry, error) {
+	rows, err := tx.QueryContext(background, getCalls, run)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var entries []*Entry
+	for rows.Next() {
+		var e Entry
+		var begun, ended sql.NullInt64
+		if err := rows.Scan(&e.Place, &e.Call, &e.Effect, &e.Digest, &e.At.File, &e.At.Line, &e.At.Col, &e.Handle, &e.Settled,
+			&begun, &ended, &e.Order, (*[]byte)(&e.Args), (*[]byte)(&e.Decision), (*[]byte)(&e.Result), (*[]byte)(&e.Fault)); err != nil {
+			return nil, err
+		}
+		e.Begun, e.Ended = fromNanos(begun), fromNanos(ended)
+		entries = append(entries, &e)
+	}
+	return entries, rows.Err()
+}
+
+// normal is the entry as it will be read back: times in UTC, no empty JSON,
+// nothing that the caller might write into.
+func (e Entry) normal() *Entry {
+	e.Begun, e.Ended = utc(e.Begun), utc(e.Ended)
+	for _, j := range []*json.RawMessage{&e.Args, &e.Decision, &e.Result, &e.Fault} {
+		if len(*j) == 0 {
+			*j = nil
+		}
+		*j = slices.Clone(*j)
+	}
+	return &e
+}
+
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return time.Unix(0, t.UnixNano()).UTC()
+}
+
+// inTree sorts entries as the call tree has them: 2 before 10, 4 before 4.1.
+func inTree(entries []*Entry) []Entry {
+	slices.SortFunc(entries, func(a, b *Entry) int { return comparePlaces(a.Place, b.Place) })
+	sorted := make([]Entry, len(entries))
+	for i, e := range entries {
+		sorted[i] = *e
+	}
+	return sorted
+}
+
+func comparePlaces(a, b builtin.Place) int {
+	as, bs := string(a), string(b)
+	for as != "" && bs != "" {
+		var x, y string
+		x, as, _ = strings.Cut(as, ".")
+		y, bs, _ = strings.Cut(bs, ".")
+		if x == y {
+			continue
+		}
+		n, errX := strconv.Atoi(x)
+		m, errY := strconv.Atoi(y)
+		switch {
+		case errX == nil && errY == nil && n != m:
+			return cmp.Compare(n, m)
+		case errX == nil && errY != nil: // numbers before words (defer)
+			return -1
+		case errX != nil && errY == nil:
+			return 1
+		}
+		return cmp.Compare(x, y)
+	}
+	return cmp.Compare(len(as), len(bs))
+}
