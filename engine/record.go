@@ -69,7 +69,8 @@ func (r *run) recordEnd(j *journal.Run, entry journal.Entry, call *builtin.Call,
 		return builtin.Faultf(builtin.Failed, "the journal's form of the result of %s", call.Func.QualifiedName()).Because(err)
 	}
 	entry.Ended = r.engine.Clock.Now()
-	if !call.Func.Effect.Alters() {
+	// A long read has an intent, too, once it has a handle.
+	if _, begun := j.Entry(call.Place); !begun && !call.Func.Effect.Alters() {
 		err = j.Read(entry)
 	} else {
 		err = j.Ended(entry)

@@ -45,7 +45,8 @@ type secretConfig struct {
 
 // labConfig is what `nixmox lab up` writes: whose clock counts.
 type labConfig struct {
-	Dir string `toml:"dir"`
+	Dir   string `toml:"dir"`
+	Clock string `toml:"clock"` // real or auto
 }
 
 // plainSecret is a secret that stands in the configuration file itself.

@@ -173,7 +173,7 @@ func newWorld(t *testing.T) *world {
 	}
 	labSecrets = append(labSecrets, endpoint.TokenSecret)
 	w.dump = filepath.Join(endpoint.Mounts["backup"], "dump")
-	if err := os.WriteFile(filepath.Join(w.dir, "nixmox.toml"), []byte(labToml(endpoint, filepath.Join(w.dir, "lab"))), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.dir, "nixmox.toml"), []byte(labToml(endpoint, filepath.Join(w.dir, "lab"), "auto")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return w

@@ -75,6 +75,9 @@ func openEstate(f *engineFlags) (*estate, error) {
 			return nil, usage(fmt.Errorf("the clock of the lab: %w", err), "is it up? nixmox lab up --dir "+c.Lab.Dir)
 		}
 		e.engine.Clock.Now = now
+		if c.Lab.Clock == "auto" && proxmox != nil {
+			proxmox.Poll = labPoll
+		}
 	}
 	if proxmox != nil {
 		proxmox.Now = e.engine.Clock.Now
@@ -110,10 +113,14 @@ func (e *estate) openLab(f *engineFlags, dir string) (*builtins.Proxmox, error) 
 	e.engine.Clock.Now = e.lab.Now
 	p := labProxmox(endpoint)
 	if o.Clock == lab.ClockAuto {
-		p.Poll = time.Millisecond
+		p.Poll = labPoll
 	}
 	return p, nil
 }
+
+// labPoll is the pause between two looks at a task of the lab, where time
+// jumps to the next event at each look.
+const labPoll = time.Millisecond
 
 func labProxmox(endpoint lab.Endpoint) *builtins.Proxmox {
 	return &builtins.Proxmox{URL: endpoint.URL, TokenID: endpoint.TokenID, Token: builtins.NewToken(endpoint.TokenSecret),

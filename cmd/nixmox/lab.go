@@ -77,7 +77,7 @@ func (a *app) labUp(ctx context.Context, f *engineFlags, dir, addr string) (err 
 		return labError(err)
 	}
 	file := filepath.Join(dir, "nixmox.toml")
-	if err := os.WriteFile(file, []byte(labToml(endpoint, dir)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(labToml(endpoint, dir, f.labClock)), 0o600); err != nil {
 		return err
 	}
 	if err := a.println("the lab is up at " + endpoint.URL + "\n  nixmox run --config " + file + " backup"); err != nil {
@@ -88,7 +88,7 @@ func (a *app) labUp(ctx context.Context, f *engineFlags, dir, addr string) (err 
 }
 
 // labToml is the configuration that leads nixmox to the lab.
-func labToml(e lab.Endpoint, dir string) string {
+func labToml(e lab.Endpoint, dir, clock string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Written by nixmox lab up; the secrets in it open a simulated estate only.\n")
 	fmt.Fprintf(&b, "[proxmox]\nurl = %q\ntoken_id = %q\ntoken = %q\nfingerprint = %q\n\n[proxmox.mounts]\n", e.URL, e.TokenID, e.TokenSecret, e.Fingerprint)
@@ -100,6 +100,6 @@ func labToml(e lab.Endpoint, dir string) string {
 	for _, name := range names {
 		fmt.Fprintf(&b, "%q = %q\n", name, e.Mounts[name])
 	}
-	fmt.Fprintf(&b, "\n[lab]\ndir = %q\n", dir)
+	fmt.Fprintf(&b, "\n[lab]\ndir = %q\nclock = %q\n", dir, clock)
 	return b.String()
 }

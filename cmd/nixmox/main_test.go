@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -90,7 +91,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"waitfor": waitFor, "exits": exits, "damage": damage, "lines": lines,
+			"waitfor": waitFor, "exits": exits, "damage": damage, "lines": lines, "waitline": waitLine, "onrun": onRun,
 		},
 	})
 }
@@ -121,6 +122,40 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(end) {
 			ts.Fatalf("%s did not appear", args[0])
 		}
+	}
+}
+
+// waitline FILE REGEXP waits until a line of the file matches.
+func waitLine(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waitline FILE REGEXP")
+	}
+	re := regexp.MustCompile(args[1])
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && re.Match(text) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("no line of %s matches %s", args[0], args[1])
+		}
+	}
+}
+
+// onrun STATE COMMAND… gives nixmox COMMAND the id of the newest run in that
+// state.
+func onRun(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: onrun STATE COMMAND [ARGS…]")
+	}
+	ts.Check(ts.Exec("nixmox", "runs", "--json", "--limit", "1", "--in", args[0]))
+	var run struct{ ID string }
+	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &run); err != nil {
+		ts.Fatalf("no run is %s: %v", args[0], err)
+	}
+	err := ts.Exec("nixmox", append([]string{args[1], run.ID}, args[2:]...)...)
+	if (err != nil) != neg {
+		ts.Fatalf("nixmox %v: %v", args[1:], err)
 	}
 }
 

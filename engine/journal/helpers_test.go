@@ -129,7 +129,7 @@ func resume(t testing.TB, db *DB, id string) *Run {
 	return r
 }
 
-func ok(t testing.TB, err error) {
+func ok(t tester, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func shown(t testing.TB, db *DB, id string) (RunInfo, []Entry) {
 	return info, entries
 }
 
-func same(t testing.TB, what string, got, want any) {
+func same(t tester, what string, got, want any) {
 	t.Helper()
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("%s (-want +got):\n%s", what, d)
@@ -185,4 +185,11 @@ func places(entries []Entry) string {
 		s = append(s, string(e.Place))
 	}
 	return strings.Join(s, " ")
+}
+
+// tester is what a test and a property have in common.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
 }
