@@ -43,7 +43,9 @@ func AtHand() []builtin.Func {
 
 var (
 	nowFunc = builtin.NewRead("now", "The time, UTC. Recorded: a resumed run sees the same.",
-		func(ctx context.Context, _ struct{}) (time.Time, error) { return builtin.CallFrom(ctx).Run.Now(), nil }).
+		func(ctx context.Context, _ struct{}) (time.Time, error) {
+			return builtin.CallFrom(ctx).Run.Now().Truncate(time.Millisecond), nil
+		}).
 		With(builtin.Reference{Example: `started = now()`})
 	randomFunc = builtin.NewRead("random", "A whole number from 0 up to, not including, below. Recorded.", random).
 			With(builtin.Reference{Example: `n = random(10)`})

@@ -32,11 +32,13 @@ func BenchmarkCall(b *testing.B) {
 	module := builtin.NewModule("box", "Boxes.",
 		builtin.NewRead("look", "Look.", do),
 		builtin.NewChange("fill", "Fill.", builtin.Op[args, box]{Preview: do, Do: do, Settle: settle,
+			Keys: func(args) []string { return nil }}),
+		builtin.NewChange("fill_locked", "Fill.", builtin.Op[args, box]{Preview: do, Do: do, Settle: settle,
 			Keys: func(a args) []string { return []string{a.Box} }}))
-	for _, call := range []string{"box.look", "box.fill"} {
+	for _, call := range []string{"box.look", "box.fill", "box.fill_locked"} {
 		b.Run(call, func(b *testing.B) {
 			events := 0
-			e := &engine.Engine{Modules: []builtin.Module{module}, Clock: engine.WallClock(), Sink: func(event.Event) { events++ }}
+			e := &engine.Engine{Modules: []builtin.Module{module}, LockDir: b.TempDir(), Clock: engine.WallClock(), Sink: func(event.Event) { events++ }}
 			text := strings.ReplaceAll(`needs(box = ["change"])
 def main(n = 1):
     for i in range(n):

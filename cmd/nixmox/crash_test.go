@@ -27,12 +27,13 @@ import (
 const (
 	killEnv   = "NIXMOX_TEST_KILL"   // POSITION:PLACE at which the process kills itself
 	probesEnv = "NIXMOX_TEST_PROBES" // a file that takes every position
+	fillEnv   = "NIXMOX_TEST_FILL"   // POSITION:PLACE at which the disk of the state folder fills up
 )
 
 // crashProbe is what the test's nixmox does at the positions of the protocol.
 func crashProbe() func(string, *builtin.Call) {
-	kill, file := os.Getenv(killEnv), os.Getenv(probesEnv)
-	if kill == "" && file == "" {
+	kill, file, fill := os.Getenv(killEnv), os.Getenv(probesEnv), os.Getenv(fillEnv)
+	if kill == "" && file == "" && fill == "" {
 		return nil
 	}
 	var mu sync.Mutex
@@ -44,6 +45,9 @@ func crashProbe() func(string, *builtin.Call) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
+		if position == fill {
+			fillDisk(filepath.Join(os.Getenv("NIXMOX_STATE"), "filler"))
+		}
 		if file != "" {
 			f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 			if err != nil {
@@ -53,6 +57,19 @@ func crashProbe() func(string, *builtin.Call) {
 			_ = f.Close()
 		}
 	}
+}
+
+func fillDisk(path string) {
+	f, err := os.Create(path)
+	if err != nil {
+		panic(err)
+	}
+	for size := 1 << 16; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+	}
+	_ = f.Close()
 }
 
 // playbookArgs make a playbook's run short and full of what matters: several
@@ -171,7 +188,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	labSecrets = append(labSecrets, endpoint.TokenSecret)
+	t.Cleanup(func() { secretsIn(w.dir, t) })
 	w.dump = filepath.Join(endpoint.Mounts["backup"], "dump")
 	if err := os.WriteFile(filepath.Join(w.dir, "nixmox.toml"), []byte(labToml(endpoint, filepath.Join(w.dir, "lab"), "auto")), 0o600); err != nil {
 		t.Fatal(err)
@@ -286,4 +303,50 @@ func (w *world) state() string {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// The disk of the state folder fills up in the middle of a run: nothing more
+// is done that could not be recorded, and the run goes on once there is room.
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("it mounts a small file system, which takes root")
+	}
+	args := append([]string{"run", "../../playbooks/backup.star"}, playbookArgs["backup"]...)
+	calm := newWorld(t)
+	if code, out := calm.nixmox(nil, args...); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	for _, position := range []string{"called:2.1.2", "begun:2.1.2", "held:2.1.2", "acted:3", "begun:3"} {
+		t.Run(position, func(t *testing.T) {
+			w := newWorld(t)
+			state := filepath.Join(w.dir, "state")
+			if err := os.Mkdir(state, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "nixmox-test", state).CombinedOutput(); err != nil {
+				t.Skipf("no small file system can be mounted here: %v %s", err, out)
+			}
+			t.Cleanup(func() {
+				if out, err := exec.Command("umount", state).CombinedOutput(); err != nil {
+					t.Errorf("umount: %v %s", err, out)
+				}
+			})
+			code, out := w.nixmox([]string{fillEnv + "=" + position}, args...)
+			if code != 1 || !strings.Contains(out, "the journal cannot record") || !strings.Contains(out, "full") || !strings.Contains(out, "go on with: nixmox resume") {
+				t.Errorf("exit %d\n%s", code, out)
+			}
+			if err := os.Remove(filepath.Join(state, "filler")); err != nil {
+				t.Fatal(err)
+			}
+			if code, out := w.nixmox(nil, "resume", "--all"); code != 0 {
+				t.Fatalf("resumed: exit %d\n%s", code, out)
+			}
+			if got, want := w.state(), calm.state(); got != want {
+				t.Errorf("the world differs:\n%s\nwant:\n%s", got, want)
+			}
+			if got, want := w.asked(), calm.asked(); !slices.Equal(got, want) {
+				t.Errorf("asked %v, want %v", got, want)
+			}
+		})
+	}
 }

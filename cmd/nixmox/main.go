@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -149,20 +150,11 @@ func (a *app) explain(err error) int {
 		return int(code)
 	}
 	a.writeError("nixmox", err)
-	if _, ok := errors.AsType[*usageError](err); ok {
+	if _, ok := errors.AsType[*usageError](err); ok || isUnknownCommand(err) {
 		return engine.ExitUsage
 	}
-	// cobra's own errors (an unknown command) are of no type
-	if code := engine.ExitCode(err); code != engine.ExitFailed || isKnown(err) {
-		return code
-	}
-	return engine.ExitUsage
+	return engine.ExitCode(err)
 }
 
-func isKnown(err error) bool {
-	if _, ok := errors.AsType[*builtin.Fault](err); ok {
-		return true
-	}
-	_, ok := errors.AsType[*os.PathError](err)
-	return ok || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ENOSPC)
-}
+// isUnknownCommand: cobra's error for that is of no type of its own.
+func isUnknownCommand(err error) bool { return strings.HasPrefix(err.Error(), "unknown command ") }

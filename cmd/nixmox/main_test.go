@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,6 +68,7 @@ func (s scanned) Run() int {
 
 var (
 	outputFile string
+	secretsMu  sync.Mutex
 	labSecrets []string
 )
 
@@ -87,27 +89,50 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("REPO", repo)
-			e.Defer(func() { collectSecrets(e.WorkDir) })
+			e.Defer(func() { secretsIn(e.WorkDir, e.T().(testing.TB)) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"waitfor": waitFor, "exits": exits, "damage": damage, "lines": lines, "waitline": waitLine, "onrun": onRun,
+			"waitfor": waitFor, "exits": exits, "damage": damage, "lines": lines, "waitline": waitLine, "onrun": onRun, "waitrun": waitRun,
 		},
 	})
 }
 
-// collectSecrets notes what the labs of a script kept secret.
-func collectSecrets(dir string) {
+// secretsIn notes what the labs of a script kept secret, and holds that no
+// journal has it, nor what was planted.
+func secretsIn(dir string, t testing.TB) {
 	secret := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	found := []string{planted}
+	var journals []string
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error { // what cannot be read holds nothing
-		if err == nil && d.Type().IsRegular() && (strings.HasSuffix(path, "nixmox.toml") || strings.Contains(d.Name(), "secret")) {
+		if err != nil || !d.Type().IsRegular() {
+			return nil
+		}
+		if strings.HasPrefix(d.Name(), "journal.db") {
+			journals = append(journals, path)
+		}
+		if strings.HasSuffix(path, "nixmox.toml") || strings.Contains(d.Name(), "secret") {
 			text, _ := os.ReadFile(path)
 			for _, s := range secret.FindAll(text, -1) {
-				labSecrets = append(labSecrets, string(s))
+				found = append(found, string(s))
 			}
 		}
 		return nil
 	})
+	for _, path := range journals {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, s := range found {
+			if bytes.Contains(text, []byte(s)) {
+				t.Errorf("%s holds a secret", path)
+			}
+		}
+	}
+	secretsMu.Lock()
+	defer secretsMu.Unlock()
+	labSecrets = append(labSecrets, found...)
 }
 
 // waitfor FILE waits until another process has made it.
@@ -140,6 +165,20 @@ func waitLine(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("no line of %s matches %s", args[0], args[1])
 		}
 	}
+}
+
+// waitrun PLAYBOOK waits until a run of it is recorded.
+func waitRun(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waitrun PLAYBOOK")
+	}
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		ts.Check(ts.Exec("nixmox", "runs", "--json", "--playbook", args[0]))
+		if ts.ReadFile("stdout") != "no runs\n" && ts.ReadFile("stdout") != "" {
+			return
+		}
+	}
+	ts.Fatalf("no run of %s was recorded", args[0])
 }
 
 // onrun STATE COMMAND… gives nixmox COMMAND the id of the newest run in that

@@ -136,7 +136,6 @@ VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, 0, '', ?, ?)`, key, fmt.Sprintf("01K%08
 func BenchmarkFilled(b *testing.B) {
 	dir := filled()
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
-	db := open(b, dir)
 	b.Run("open", func(b *testing.B) {
 		for b.Loop() {
 			db, err := Open(dir)
@@ -151,6 +150,7 @@ func BenchmarkFilled(b *testing.B) {
 			ok(b, db.Close())
 		}
 	})
+	db := open(b, dir)
 	b.Run("resume-10000-calls", func(b *testing.B) {
 		for b.Loop() {
 			r, err := db.Resume("long")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -174,8 +175,8 @@ func shown(t testing.TB, db *DB, id string) (RunInfo, []Entry) {
 
 func same(t tester, what string, got, want any) {
 	t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", what, d)
+	if !reflect.DeepEqual(want, got) { // cmp alone takes its time over long values
+		t.Errorf("%s (-want +got):\n%s", what, cmp.Diff(want, got))
 	}
 }
 

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 )
 
@@ -60,14 +63,14 @@ func (db *DB) connect() error {
 	if err != nil {
 		return err
 	}
-	// Kept in the file's head; changing it needs the database for itself.
 	var mode string
-	if err := db.conn.QueryRowContext(background, "PRAGMA journal_mode=WAL").Scan(&mode); err != nil {
+	if err := db.conn.QueryRowContext(background, "PRAGMA journal_mode").Scan(&mode); err != nil {
 		return db.problem(tried, err)
 	}
-	if mode != "wal" {
-		return &Error{Tried: tried, File: db.file, Said: "SQLite can keep no write-ahead log here (journal mode " + mode + ")",
-			Hint: "the state folder must be on a local file system"}
+	if mode != "wal" { // new, or repaired by sqlite3's .recover
+		if err := db.alone(db.useLog); err != nil {
+			return err
+		}
 	}
 	for _, p := range pragmas {
 		if err := db.exec(p); err != nil {
@@ -85,6 +88,37 @@ func (db *DB) connect() error {
 	// Readers have connections of their own, made when first used.
 	db.reader, err = sql.Open("sqlite", dsn("&_query_only=1&_pragma=trusted_schema(OFF)&_pragma=cell_size_check(ON)"))
 	return db.problem(tried, err)
+}
+
+// useLog turns the write-ahead log on, which the file then says of itself.
+func (db *DB) useLog() error {
+	const tried = "open the journal"
+	var mode string
+	if err := db.conn.QueryRowContext(background, "PRAGMA journal_mode=WAL").Scan(&mode); err != nil {
+		return db.problem(tried, err)
+	}
+	if mode != "wal" {
+		return &Error{Tried: tried, File: db.file, Said: "SQLite can keep no write-ahead log here (journal mode " + mode + ")",
+			Hint: "the state folder must be on a local file system"}
+	}
+	return nil
+}
+
+// alone runs fn while no other process runs its own: where two turn the log
+// on at once, SQLite answers one that the database is locked, without waiting.
+func (db *DB) alone(fn func() error) error {
+	folder := filepath.Join(db.dir, lockFolder)
+	f, err := os.Open(folder)
+	if err == nil {
+		defer f.Close() // which ends the lock
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		}
+	}
+	if err != nil {
+		return &Error{Tried: "open the journal", File: folder, Said: reason(err), Err: err, Hint: "the state folder must be on a file system with locks"}
+	}
+	return fn()
 }
 
 // commit runs fn in a transaction. When it answers nil, what fn wrote is on
