@@ -11,11 +11,11 @@ import (
 
 // A layer wraps a performer. The chain of a run, from the outside in:
 //
-//	halt > replay > tell > allow > lock > decide > record > retry > perform
+//	halt > replay > tell > allow > expect > lock > decide > record > retry > perform
 //
 // and of a plan:
 //
-//	halt > tell > allow > decide > preview
+//	halt > tell > allow > decide > note > preview
 //
 // Replay stands before tell, because what was done before is not told again
 // as if it were done now; it has an event of its own.
@@ -31,32 +31,16 @@ func chain(innermost builtin.Performer, layers ...layer) builtin.Performer {
 func (r *run) performer() builtin.Performer {
 	switch {
 	case r.plan:
-		return chain(r.preview, r.halt, r.tell, r.allow, r.decide)
+		return chain(r.preview, r.halt, r.tell, r.allow, r.decide, r.note)
 	case r.journal == nil:
-		return chain(perform, r.halt, r.tell, r.allow, r.lock, r.decide, r.retry)
+		return chain(perform, r.halt, r.tell, r.allow, r.expect, r.lock, r.decide, r.retry)
 	}
-	return chain(perform, r.halt, r.replay, r.tell, r.allow, r.lock, r.decide, r.record, r.retry)
+	return chain(perform, r.halt, r.replay, r.tell, r.allow, r.expect, r.lock, r.decide, r.record, r.retry)
 }
 
 // perform is the innermost performer: it does it, here.
 func perform(ctx context.Context, call builtin.Call) (any, error) {
 	return call.Func.Do(ctx, &call)
-}
-
-// preview answers changes with what they would return, and lets reads read.
-func (r *run) preview(ctx context.Context, call builtin.Call) (any, error) {
-	if !call.Func.Effect.Alters() {
-		return call.Func.Do(ctx, &call)
-	}
-	result, err := call.Func.Preview(ctx, &call)
-	if err != nil {
-		return nil, err
-	}
-	e := r.callEvent(event.CallPlanned, &call)
-	e.Args = builtin.Typed{Type: call.Func.Args, Value: call.Args}
-	e.Result = builtin.Typed{Type: call.Func.Result, Value: result}
-	r.emit(e)
-	return result, nil
 }
 
 // tell announces each call and its end. What is always at hand is not
@@ -150,6 +134,9 @@ func (r *run) decide(next builtin.Performer) builtin.Performer {
 				return nil, err
 			}
 			call.Decision = decision
+			if err := r.asDecided(&call); err != nil {
+				return nil, err
+			}
 		}
 		return next(ctx, call)
 	}

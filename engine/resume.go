@@ -37,7 +37,7 @@ func (e *Engine) Resume(ctx context.Context, j *journal.Run, o ResumeOptions) (R
 	if err != nil {
 		return Report{}, errors.Join(err, j.Close())
 	}
-	params, err := decodeParams(p.Params, info.Params)
+	params, err := DecodeParams(p.Params, info.Params)
 	if err != nil {
 		return Report{}, errors.Join(err, j.Close())
 	}
@@ -122,9 +122,9 @@ func encodeParams(params []builtin.Param, values map[string]any) (json.RawMessag
 	return json.Marshal(out)
 }
 
-// decodeParams gives a parameter that the record does not know, because the
+// DecodeParams reads the parameters of a record or a plan. It gives a parameter that the record does not know, because the
 // playbook has got it since, its default.
-func decodeParams(params []builtin.Param, text json.RawMessage) (map[string]any, error) {
+func DecodeParams(params []builtin.Param, text json.RawMessage) (map[string]any, error) {
 	var in map[string]json.RawMessage
 	if err := json.Unmarshal(text, &in); err != nil {
 		return nil, err

@@ -37,6 +37,8 @@ type Options struct {
 	// Kept is kept with the record for whoever resumes the run: how to reach
 	// the estate again.
 	Kept json.RawMessage
+	// Apply is a plan that the run is held to; see Applicable.
+	Apply *Plan
 }
 
 // Report is what became of a run.
@@ -51,6 +53,7 @@ type Report struct {
 	PlanEnds  string   // why a plan could not be followed to the playbook's end
 	Took      time.Duration
 	Resumable bool // the record is there to go on from
+	Plan      *Plan
 }
 
 // run is one execution of a playbook.
@@ -75,6 +78,9 @@ type run struct {
 	defers   []builtin.Callback
 	changes  map[string]int
 	warnings int
+	planned  []PlannedCall
+
+	expected *expected // the plan that the run is held to, or nil
 }
 
 func (e *Engine) newRun(p *Playbook, id string, o Options) *run {
@@ -88,6 +94,9 @@ func (e *Engine) newRun(p *Playbook, id string, o Options) *run {
 	}
 	if o.Plan {
 		r.builtin.Planned = &builtin.Overlay{}
+	}
+	if o.Apply != nil {
+		r.expected = newExpected(o.Apply)
 	}
 	return r
 }
@@ -117,6 +126,9 @@ func (r *run) execute(ctx context.Context, o Options) Report {
 	err := r.playbook.Main(builtin.WithBranch(ctx, builtin.NewBranch()), r.builtin, o.Params)
 	report := r.finish(ctx, err)
 	r.closeRecord(&report)
+	if r.plan {
+		r.finishPlan(o, &report)
+	}
 	r.emit(event.Event{Type: event.RunEnded, Time: r.engine.Clock.Now(), Playbook: name, Plan: r.plan, End: string(report.End), Exit: &report.Exit, Fault: faultView(report.Err)})
 	return report
 }
@@ -165,7 +177,7 @@ func endOf(err error) End {
 	switch {
 	case err == nil:
 		return Done
-	case isStop && stop.Kind != builtin.Denied && stop.Kind != builtin.PlanEnds:
+	case isStop && stop.Kind != builtin.Denied && stop.Kind != builtin.PlanEnds && stop.Kind != builtin.Moved:
 		return Suspended
 	}
 	return Failed

@@ -48,7 +48,7 @@ func postTicket(c *call) (any, error) {
 	}
 	owner, isTicket := c.ticketUser(password)
 	right := subtle.ConstantTimeCompare([]byte(password), []byte(c.secrets.Password)) == 1
-	if user != rootUser || !right && !(isTicket && owner == user) {
+	if user != rootUser || !right && (!isTicket || owner != user) {
 		return nil, &apiError{Status: 401, Reason: "authentication failure"}
 	}
 	return obj{

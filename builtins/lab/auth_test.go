@@ -116,7 +116,7 @@ func TestObserve(t *testing.T) {
 	if len(seen) < 4 { // a cut GET may be tried again
 		t.Fatalf("%+v", seen)
 	}
-	if x := seen[0]; x.Method != "GET" || x.Path != "/cluster/resources" || x.Query != "type=vm" || x.Params["type"][0] != "vm" || x.Status != 200 || len(x.Body) == 0 {
+	if x := seen[0]; x.Method != http.MethodGet || x.Path != "/cluster/resources" || x.Query != "type=vm" || x.Params["type"][0] != "vm" || x.Status != 200 || len(x.Body) == 0 {
 		t.Errorf("%+v", x)
 	}
 	if x := seen[2]; x.Status != 501 || x.Reason != "Method 'GET /nosuch' not implemented" {

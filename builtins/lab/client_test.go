@@ -214,7 +214,7 @@ func (c *client) backups(node, store, vmid string) []content {
 
 func postJSON(c *client, path string, v any) answer {
 	b, _ := json.Marshal(v)
-	req, _ := http.NewRequest("POST", c.end.URL+apiPrefix+path, bytes.NewReader(b))
+	req, _ := http.NewRequest(http.MethodPost, c.end.URL+apiPrefix+path, bytes.NewReader(b))
 	req.Header.Set("Content-Type", "application/json")
 	a, err := c.send(req)
 	if err != nil {

@@ -191,7 +191,7 @@ func (l *Lab) pumpOnce() time.Duration {
 // writeClock tells other processes the offset.
 func (l *Lab) writeClock() error {
 	text := strconv.FormatInt(int64(l.st.Offset), 10) + "\n"
-	if err := writeFile(l.folder.path(clockFile), []byte(text), 0o600, false); err != nil {
+	if err := writeFile(l.folder.path(clockFile), []byte(text), false); err != nil {
 		return fmt.Errorf("keeping the lab's clock: %w", err)
 	}
 	return nil

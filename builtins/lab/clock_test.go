@@ -51,7 +51,7 @@ func TestOverlap(t *testing.T) {
 			ends[x.UPID] = x.End
 		}
 	}
-	if !(ends[two] < ends[one] && ends[one] < ends[waiting]) {
+	if ends[two] >= ends[one] || ends[one] >= ends[waiting] {
 		t.Errorf("they ended as %v", ends)
 	}
 }

@@ -24,7 +24,7 @@ func getNodes(c *call) (any, error) {
 
 // addUsage adds what only an auditor of the node gets to see.
 func (c *call) addUsage(o obj, n *node) {
-	mem := int64(2 * gib)
+	mem := 2 * gib
 	for _, g := range c.st.Guests {
 		if g.Node == n.Name && g.Running {
 			mem += g.memoryUsed()

@@ -21,11 +21,6 @@ type conformCase struct {
 	root         bool
 }
 
-const (
-	upidPlace = "UPID" // stands for the UPID of a finished backup
-	volPlace  = "VOL"  // for an archive's id
-)
-
 var conformCases = []conformCase{
 	{method: "GET", path: "/version", label: "/version"},
 	{method: "GET", path: "/nodes", label: "/nodes"},

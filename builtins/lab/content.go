@@ -173,12 +173,12 @@ func (v *volume) setNotes(notes string) error {
 		}
 		return nil
 	}
-	return writeFile(v.file+".notes", []byte(notes), 0o600, false)
+	return writeFile(v.file+".notes", []byte(notes), false)
 }
 
 func (v *volume) protect(on bool) error {
 	if on {
-		return writeFile(v.file+".protected", nil, 0o600, false)
+		return writeFile(v.file+".protected", nil, false)
 	}
 	if err := os.Remove(v.file + ".protected"); err != nil && !os.IsNotExist(err) {
 		return err
@@ -274,7 +274,7 @@ func getExtractConfig(c *call) (any, error) {
 	if err != nil {
 		return nil, serverError("volume '%s' does not exist", volid)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	config, err := archive.ReadConfig(io.LimitReader(f, 64*mib), v.format)
 	if err != nil {
 		return nil, serverError("unable to extract the configuration of '%s': %v", volid, err)

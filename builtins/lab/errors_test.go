@@ -170,13 +170,13 @@ func TestServer(t *testing.T) {
 		t.Error("pveproxy cuts an idle connection after 5 s")
 	}
 	// Outside /api2/json there is nothing.
-	req, _ := http.NewRequest("GET", c.end.URL+"/index.html", nil)
+	req, _ := http.NewRequest(http.MethodGet, c.end.URL+"/index.html", nil)
 	res, err := c.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	if res.StatusCode != 500 {
+	if res.StatusCode != http.StatusInternalServerError {
 		t.Errorf("%s", res.Status)
 	}
 	if a := c.do("POST", "/nodes/pve1/vzdump", "mailto", strings.Repeat("x", maxPost)); a.Status != 501 {

@@ -3,7 +3,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -68,19 +67,19 @@ func openFolder(dir string, fresh bool) (_ *folder, err error) {
 	}
 	defer func() {
 		if err != nil {
-			lock.Close()
+			err = errors.Join(err, lock.Close())
 		}
 	}()
 	f := &folder{dir: dir, lock: lock}
 	if fresh {
-		// The marker goes last: a removal cut short is still known as a lab's.
-		for _, name := range []string{stateFile, clockFile, secretFile, certFile, keyFile, mountsDir, markerFile} {
-			if err := os.RemoveAll(f.path(name)); err != nil {
+		// The marker stays: a removal cut short is still known as a lab's.
+		for _, name := range []string{stateFile, clockFile, secretFile, certFile, keyFile, mountsDir} {
+			if err := errors.Join(os.RemoveAll(f.path(name)), os.RemoveAll(f.path(name)+tmpSuffix)); err != nil {
 				return nil, fmt.Errorf("clearing the lab in %s: %w", dir, err)
 			}
 		}
 	}
-	if err := writeFile(f.path(markerFile), []byte(markerText), 0o600, false); err != nil {
+	if err := writeFile(f.path(markerFile), []byte(markerText), false); err != nil {
 		return nil, fmt.Errorf("marking %s as a lab: %w", dir, err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -99,7 +98,8 @@ func checkOurs(dir string) error {
 		return fmt.Errorf("opening the lab: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != lockFile {
+		// These two come before the marker does.
+		if e.Name() != lockFile && e.Name() != markerFile+tmpSuffix {
 			return fmt.Errorf("opening a lab in %s: the folder holds %q and is not a lab (no file %s): choose an empty or a new one", dir, e.Name(), markerFile)
 		}
 	}
@@ -114,7 +114,7 @@ func takeLock(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("locking the lab: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
+		defer func() { _ = f.Close() }() // the lock is not ours, and nothing was written
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			b := make([]byte, 20)
 			n, _ := f.Read(b)
@@ -124,16 +124,20 @@ func takeLock(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("locking the lab in %s: %w", dir, err)
 	}
 	if err := f.Truncate(0); err == nil {
-		fmt.Fprintf(f, "%d\n", os.Getpid())
+		// The lock counts; the number is only for the one who is told to wait.
+		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
 	}
 	return f, nil
 }
 
+// tmpSuffix ends the name of a file that is being written.
+const tmpSuffix = ".tmp"
+
 // writeFile replaces a file so that a reader sees the old or the new content
-// and never a part. sync makes it last through a power cut, too.
-func writeFile(path string, data []byte, mode fs.FileMode, sync bool) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+// and never a part; with sync, after a power cut too.
+func writeFile(path string, data []byte, sync bool) error {
+	tmp := path + tmpSuffix
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -142,8 +146,7 @@ func writeFile(path string, data []byte, mode fs.FileMode, sync bool) error {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		os.Remove(tmp)
-		return err
+		return errors.Join(err, os.Remove(tmp))
 	}
 	return os.Rename(tmp, path)
 }

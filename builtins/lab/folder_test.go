@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,64 @@ func TestFreshRemovesOnlyItsOwn(t *testing.T) {
 			t.Error("gone:", err)
 		}
 	}
+}
+
+// What a kill in the middle of an opening leaves is taken up.
+func TestKilledWhileOpening(t *testing.T) {
+	reopen := func(dir string) {
+		t.Helper()
+		l, err := Open(Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	dir := t.TempDir()
+	for _, name := range []string{lockFile, markerFile + tmpSuffix} { // before there was a marker
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopen(dir)
+	before, err := filepath.Glob(filepath.Join(dir, mountsDir, "*", "*", "dump", "*"))
+	if err != nil || len(before) < 60 {
+		t.Fatalf("%d files, %v", len(before), err)
+	}
+
+	// Among the first archives, on another day.
+	if err := errors.Join(os.Remove(filepath.Join(dir, stateFile)), os.Rename(before[0], filepath.Join(filepath.Dir(before[0]), "vzdump-qemu-100-2020_01_01-02_00_00.vma.zst")),
+		os.Truncate(before[1], 10)); err != nil {
+		t.Fatal(err)
+	}
+	reopen(dir)
+	after, err := filepath.Glob(filepath.Join(dir, mountsDir, "*", "*", "dump", "*"))
+	if err != nil || !slices.Equal(after, before) {
+		t.Errorf("%d files, and before %d: %v", len(after), len(before), err)
+	}
+	if fi, err := os.Stat(before[1]); err != nil || fi.Size() == 10 {
+		t.Errorf("the torn archive is still there: %v", err)
+	}
+
+	// In the middle of a save, and then in the middle of a fresh opening.
+	for _, name := range []string{stateFile, clockFile, secretFile, keyFile, certFile} {
+		if err := os.WriteFile(filepath.Join(dir, name)+tmpSuffix, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := openFolder(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.close(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 { // the lock and the marker
+		t.Errorf("a fresh opening left %v, %v", left, err)
+	}
+	reopen(dir)
 }
 
 func TestDamagedState(t *testing.T) {

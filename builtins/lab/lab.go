@@ -62,6 +62,7 @@ type Lab struct {
 	idle     time.Duration // idleAfter, but in tests
 	url      string
 	server   *http.Server
+	served   error // why the server ended, if not by Close
 	closed   bool
 
 	wake    chan struct{}
@@ -85,7 +86,7 @@ func Open(o Options) (_ *Lab, err error) {
 	}
 	defer func() {
 		if err != nil {
-			f.close()
+			err = errors.Join(err, f.close())
 		}
 	}()
 	l := &Lab{opt: o, folder: f, faults: newFaults(o.Faults), idle: idleAfter, wake: make(chan struct{}, 1)}
@@ -99,6 +100,11 @@ func Open(o Options) (_ *Lab, err error) {
 		return nil, err
 	}
 	if l.st == nil {
+		// Without a state there are no storages either: what is in the folder is
+		// what a first opening left that was cut short.
+		if err := os.RemoveAll(f.path(mountsDir)); err != nil {
+			return nil, fmt.Errorf("clearing the lab in %s: %w", f.dir, err)
+		}
 		l.st = newEstate(time.Now())
 		if err := l.makeStorages(); err != nil {
 			return nil, err
@@ -136,7 +142,14 @@ func (l *Lab) Start() (Endpoint, error) {
 		}
 		l.url = "https://" + ln.Addr().String()
 		l.server = l.newServer()
-		l.done.Go(func() { l.server.ServeTLS(ln, "", "") })
+		server := l.server
+		l.done.Go(func() {
+			if err := server.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.served = fmt.Errorf("serving the lab on %s: %w", ln.Addr(), err)
+			}
+		})
 	}
 	return Endpoint{
 		URL: l.url, Fingerprint: l.cert.fingerprint,
@@ -172,7 +185,7 @@ func (l *Lab) Close() error {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	errs = append(errs, l.save(), l.writeClock(), l.folder.close())
+	errs = append(errs, l.served, l.save(), l.writeClock(), l.folder.close())
 	return errors.Join(errs...)
 }
 
@@ -182,7 +195,7 @@ func (l *Lab) save() error {
 	if err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
 	}
-	if err := writeFile(l.folder.path(stateFile), b, 0o600, true); err != nil {
+	if err := writeFile(l.folder.path(stateFile), b, true); err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -41,7 +42,7 @@ func TestParams(t *testing.T) {
 			}
 			continue
 		}
-		no, ok := err.(*apiError)
+		no, ok := errors.AsType[*apiError](err)
 		if !ok || no.Status != 400 || len(no.Errors) != len(c.wrong) {
 			t.Errorf("%+v: %+v", c, err)
 			continue
@@ -67,7 +68,7 @@ func FuzzParams(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query, contentType, body string) {
 		p, err := parseParams(query, contentType, []byte(body))
 		if err != nil {
-			if _, ok := err.(*apiError); !ok {
+			if _, ok := errors.AsType[*apiError](err); !ok {
 				t.Errorf("%T: %v", err, err)
 			}
 			return
@@ -76,7 +77,7 @@ func FuzzParams(f *testing.F) {
 			t.Errorf("storage %q was taken", p.str("storage"))
 		}
 		// What was taken must answer, whatever it is.
-		if err, ok := p.check(pruneParams).(*apiError); ok {
+		if err, ok := errors.AsType[*apiError](p.check(pruneParams)); ok {
 			err.body()
 		}
 	})

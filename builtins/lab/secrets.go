@@ -42,7 +42,7 @@ func loadSecrets(f *folder) (secrets, error) {
 	}
 	s = secrets{Token: newUUID(), RootToken: newUUID(), Password: rand.Text(), TicketKey: rand.Text()}
 	if b, err = json.Marshal(s); err == nil {
-		err = writeFile(f.path(secretFile), b, 0o600, true)
+		err = writeFile(f.path(secretFile), b, true)
 	}
 	if err != nil {
 		return s, fmt.Errorf("keeping the lab's secrets: %w", err)
@@ -115,8 +115,8 @@ func makeCertificate(f *folder) error {
 		return err
 	}
 	// The key first: a certificate without its key would never be remade.
-	if err := writeFile(f.path(keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600, true); err != nil {
+	if err := writeFile(f.path(keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), true); err != nil {
 		return err
 	}
-	return writeFile(f.path(certFile), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600, true)
+	return writeFile(f.path(certFile), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), true)
 }

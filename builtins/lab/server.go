@@ -133,7 +133,7 @@ func (l *Lab) serve(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		setHeaders(w.Header())
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.Write(body)
+		_, _ = w.Write(body) // a client that is gone is none of the lab's troubles
 	default:
 		refuse(w, no, body)
 	}
@@ -267,17 +267,18 @@ func refuse(w http.ResponseWriter, e *apiError, body []byte) {
 		http.Error(w, "", e.Status)
 		return
 	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	writeRefusal(buf.Writer, e, body)
-	if tc, ok := conn.(*tls.Conn); ok {
-		tc.CloseWrite()
+	defer func() { _ = conn.Close() }()
+	// A client that is gone, or goes meanwhile, gets no answer, which it knows.
+	if conn.SetDeadline(time.Now().Add(10*time.Second)) != nil || writeRefusal(buf.Writer, e, body) != nil {
+		return
+	}
+	if tc, ok := conn.(*tls.Conn); ok && tc.CloseWrite() == nil {
 		lingering(conn)
 	}
 }
 
-func writeRefusal(w *bufio.Writer, e *apiError, body []byte) {
-	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\n", e.Status, e.statusReason())
+func writeRefusal(w *bufio.Writer, e *apiError, body []byte) error {
+	_, _ = fmt.Fprintf(w, "HTTP/1.1 %d %s\r\n", e.Status, e.statusReason())
 	h := http.Header{}
 	setHeaders(h)
 	h.Set("Connection", "close")
@@ -285,17 +286,19 @@ func writeRefusal(w *bufio.Writer, e *apiError, body []byte) {
 	if e.NoBody {
 		h.Del("Content-Type")
 	}
-	h.Write(w)
-	w.WriteString("\r\n")
-	w.Write(body)
-	w.Flush()
+	// A bufio.Writer keeps its first error for Flush.
+	_ = h.Write(w)
+	_, _ = w.WriteString("\r\n")
+	_, _ = w.Write(body)
+	return w.Flush()
 }
 
 // lingering reads what the client may still send, so that the kernel does not
 // reset the connection under an answer that is not read yet.
 func lingering(conn net.Conn) {
-	conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	io.Copy(io.Discard, conn)
+	if conn.SetReadDeadline(time.Now().Add(50*time.Millisecond)) == nil {
+		_, _ = io.Copy(io.Discard, conn) // it ends with the deadline's error, or the client's end
+	}
 }
 
 // shown is p for Observe.

@@ -80,11 +80,12 @@ func (l *Lab) finishDump(t *task, g *guest, at time.Time) {
 	size, raw, err := l.writeArchiveFile(path, j, g, d.Started)
 	full := l.faults.hit("storage", s.Name, "full") != nil
 	if err != nil || full {
-		os.Remove(path + ".dat")
-		if full {
-			err = errors.New("No space left on device")
+		_ = os.Remove(path + ".dat") // no list shows it, and the next of that name writes over it
+		why := "No space left on device"
+		if !full {
+			why = err.Error()
 		}
-		l.failDump(t, l.sayNoSpace(t, g, err), at)
+		l.failDump(t, l.sayNoSpace(t, g, why), at)
 		return
 	}
 	if g.Type == "qemu" {
@@ -118,7 +119,9 @@ func (l *Lab) finishDump(t *task, g *guest, at time.Time) {
 	t.say("INFO: Finished Backup of VM %d (%s)", g.VMID, clockTime(at.Sub(d.Started)))
 	t.say("INFO: Backup finished at %s", at.Format(time.DateTime))
 	l.writeLog(t, at)
-	l.spoil(path, d.Fault)
+	if err := spoil(path, d.Fault); err != nil {
+		t.say("WARN: the lab was asked to %s the archive and could not: %v", d.Fault, err)
+	}
 	j.Dump = nil
 }
 
@@ -133,12 +136,9 @@ func (l *Lab) addMarks(t *task, v *volume, g *guest) {
 	broken := j.Dump.Fault == "warnings"
 	if j.Notes != "" || broken {
 		t.say("INFO: adding notes to backup")
-		err := v.setNotes(notesFor(j.Notes, g))
-		switch {
-		case broken:
-			v.setNotes("")
+		if broken {
 			warn("add notes", fmt.Sprintf("close (rename) atomic file '%s.notes' failed: Is a directory", v.pvePath()))
-		case err != nil:
+		} else if v.setNotes(notesFor(j.Notes, g)) != nil {
 			warn("add notes", "the file cannot be written")
 		}
 	}
@@ -184,12 +184,12 @@ func (c *countWriter) Write(p []byte) (int, error) {
 }
 
 // sayNoSpace writes how zstd and vma break off when the storage is full.
-func (l *Lab) sayNoSpace(t *task, g *guest, err error) string {
-	t.say("INFO: zstd: error 70 : Write error : cannot write block : %v", err)
+func (l *Lab) sayNoSpace(t *task, g *guest, why string) string {
+	t.say("INFO: zstd: error 70 : Write error : cannot write block : %s", why)
 	if g.Type == "lxc" {
 		return "command 'set -o pipefail && tar cpf - --totals ./etc/vzdump/pct.conf ./ | zstd --rsyncable --threads=1' failed: exit code 70"
 	}
-	why := "vma_queue_write: write error - Broken pipe"
+	why = "vma_queue_write: write error - Broken pipe"
 	t.say("ERROR: %s", why)
 	t.say("INFO: aborting backup job")
 	t.say("INFO: resuming VM again")
@@ -197,21 +197,23 @@ func (l *Lab) sayNoSpace(t *task, g *guest, err error) string {
 }
 
 // spoil damages a finished archive, of which its task knows nothing.
-func (l *Lab) spoil(path, fault string) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return
-	}
+func spoil(path, fault string) error {
 	switch fault {
 	case "truncate":
-		os.Truncate(path, fi.Size()*3/5)
+		fi, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		return os.Truncate(path, fi.Size()*3/5)
 	case "flip":
 		b, err := os.ReadFile(path)
-		if err == nil && len(b) > 0 {
-			b[len(b)/2] ^= 0x10
-			os.WriteFile(path, b, 0o600)
+		if err != nil || len(b) == 0 {
+			return err
 		}
+		b[len(b)/2] ^= 0x10
+		return os.WriteFile(path, b, 0o600)
 	}
+	return nil
 }
 
 // release gives the guest back: unlocked, and running if it ran.

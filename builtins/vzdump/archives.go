@@ -79,7 +79,7 @@ func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node built
 	if err != nil {
 		return nil, err
 	}
-	if isShared(s) {
+	if s.IsShared() {
 		return v.listAnywhere(ctx, storage, nodes)
 	}
 	var all []Archive
@@ -183,12 +183,6 @@ func (v *vzdump) storage(ctx context.Context, id builtin.StorageID) (pve.Storage
 	return pve.Storage{}, builtin.Faultf(builtin.NotFound, "the storage %s", id).
 		Saying("there are " + strings.Join(names, ", ")).
 		Hinting("the token sees only storages on which it has Datastore.Audit or Datastore.AllocateSpace")
-}
-
-// isShared: all nodes see the same files. Some types are so by nature
-// (PVE::Storage::Plugin), and need not say it.
-func isShared(s pve.Storage) bool {
-	return bool(s.Shared) || slices.Contains([]string{"nfs", "cifs", "cephfs", "glusterfs", "pbs"}, s.Type)
 }
 
 // nodesWith are the nodes that have a storage, those that are online first.

@@ -68,7 +68,18 @@ type job struct {
 	kinds    map[builtin.VMID]string
 	onServer bool // the storage is a Proxmox Backup Server
 	refused  []FailedGuest
+	over     []pve.UPID // tasks that ended on account of those, and made nothing
 	warnings []string
+}
+
+// handle is what is kept of a call whose task has begun: that task, after those
+// that are over.
+func (j *job) handle(task pve.UPID) string {
+	var texts []string
+	for _, upid := range append(slices.Clone(j.over), task) {
+		texts = append(texts, upid.String())
+	}
+	return strings.Join(texts, " ")
 }
 
 func (j *job) what() string {
@@ -269,11 +280,11 @@ func (v *vzdump) backup(ctx context.Context, a BackupArgs) (BackupResult, error)
 		if err != nil {
 			return BackupResult{}, err
 		}
-		if err := builtin.Hold(ctx, upid.String()); err != nil {
+		if err := builtin.Hold(ctx, j.handle(upid)); err != nil {
 			return BackupResult{}, fmt.Errorf("%s: the task %s has begun and goes on, but could not be recorded: %w", j.what(), upid, err)
 		}
 		result, err := v.follow(ctx, j, upid)
-		if !j.refuse(err) {
+		if !j.refuse(upid, err) {
 			return result, err
 		}
 	}
@@ -283,7 +294,7 @@ var refusedLine = regexp.MustCompile(`403 Permission check failed \(/vms/(\d+), 
 
 // refuse takes from the job the guest on account of which nothing was begun.
 // It reports whether that leaves something else to back up.
-func (j *job) refuse(err error) bool {
+func (j *job) refuse(task pve.UPID, err error) bool {
 	f, ok := errors.AsType[*builtin.Fault](err)
 	if !ok || f.Kind != builtin.Forbidden || len(j.Guests) < 2 {
 		return false
@@ -298,6 +309,7 @@ func (j *job) refuse(err error) bool {
 	}
 	j.refused = append(j.refused, FailedGuest{Guest: j.Guests[i], Said: "the token may not back it up: it lacks VM.Backup on /vms/" + m[1]})
 	j.Guests = slices.Delete(j.Guests, i, i+1)
+	j.over = append(j.over, task)
 	return true
 }
 
@@ -348,7 +360,7 @@ const lookPause, lostLooks = 10 * time.Second, 30
 // for, which ends at the latest with vzdump's own limit.
 func (v *vzdump) lookAfterLostPost(ctx context.Context, j *job, asked time.Time, lost error) (pve.UPID, error) {
 	f := builtin.Faultf(builtin.Unreachable, "%s: the connection was lost while asking for it, and nothing is known to have been started", j.what()).
-		Because(lost).Hinting("no task of %s has this run's mark; look at its task list once more before doing it again", j.Node)
+		Because(lost).Hinting("no task of %s has this run's mark, but for %d that made nothing; look at its task list once more before doing it again", j.Node, len(j.over))
 	step := "the connection was lost while asking for the backup; looking whether it began"
 	for looks, failures := 0, 0; looks < len(lookPauses); {
 		builtin.Report(ctx, builtin.Progress{Step: step})

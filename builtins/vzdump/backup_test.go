@@ -2,14 +2,12 @@ package vzdump
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
@@ -108,6 +106,24 @@ func TestWarningsAreASuccess(t *testing.T) {
 	}
 }
 
+func TestTheMarkWrittenAnewKeepsTheNote(t *testing.T) {
+	u := newUser(t, "vzdump:105=warnings")
+	got := must[BackupResult](u, "backup", args{"node": "pve2", "guests": ids(105), "storage": "backup", "note": "{{guestname}} of {{node}}\nand more"})
+	want := "105: 105 of pve2 | nixmox: v=1 run=" + u.run.ID + " place=1.1.1 playbook=backup\nand more"
+	a := got.Archives[0].Archive
+	if notes, err := u.v.notes(context.Background(), a); err != nil || notes != want || !a.Ours {
+		t.Errorf("%q, %v, want %q", notes, err, want)
+	}
+	// What somebody else wrote meanwhile is left alone.
+	if err := os.WriteFile(u.file(a)+".notes", []byte("\nhands off"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, j := u.job(two)
+	if marked, err := u.v.markAnew(ctx, j, a); err == nil || !strings.Contains(err.Error(), "hands off") {
+		t.Errorf("%+v, %v", marked, err)
+	}
+}
+
 func TestWarningsAndNoMarkToBeWritten(t *testing.T) {
 	u := newUser(t, "vzdump:105=warnings", "api:PUT /nodes/pve2/storage/*=403")
 	got := must[BackupResult](u, "backup", two)
@@ -137,74 +153,9 @@ func TestForbiddenForAll(t *testing.T) {
 	fault(t, err, builtin.Forbidden, "none was backed up", "VM.Backup")
 }
 
-func TestConnectionLostInTheMiddle(t *testing.T) {
-	for _, kind := range []string{"drop", "595", "596"} {
-		u := newUser(t, "api:GET /nodes/pve2/tasks/*="+kind+"*9")
-		got := must[BackupResult](u, "backup", two)
-		if len(got.Archives) != 2 || got.Status.Value != "OK" || u.count("POST", "/vzdump") != 1 {
-			t.Errorf("%s: %+v", kind, got)
-		}
-	}
-}
-
-func TestLostPostIsFoundAgain(t *testing.T) {
-	for _, kind := range []string{"drop", "596"} {
-		u := newUser(t, "api:POST /nodes/pve2/vzdump="+kind+"*1")
-		got := must[BackupResult](u, "backup", two)
-		if len(got.Archives) != 2 || u.count("POST", "/vzdump") != 1 || !slices.Equal(u.handles, []string{got.Task.Value}) {
-			t.Errorf("%s: %d posts, handles %v, %+v", kind, u.count("POST", "/vzdump"), u.handles, got)
-		}
-	}
-}
-
 // The task of a lost POST may wait behind another backup, and then has not said
 // yet whose it is.
-func TestLostPostThatWaitsForAnother(t *testing.T) {
-	u := newUser(t)
-	ctx, j := u.job(args{"node": "pve1", "guests": ids(106), "storage": "backup"})
-	if _, err := u.v.start(ctx, j); err != nil {
-		t.Fatal(err)
-	}
-	ctx, j = u.job(args{"node": "pve1", "guests": ids(100), "storage": "backup"})
-	want, err := u.v.start(ctx, j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := u.v.lookAfterLostPost(ctx, j, u.lab.Now(), context.DeadlineExceeded)
-	if err != nil || got != want {
-		t.Errorf("found %v, %v, want %v", got, err, want)
-	}
-}
-
 // job is a checked backup that was not begun.
-func (u *user) job(a args) (context.Context, *job) {
-	u.t.Helper()
-	c := u.prepare("backup", a)
-	ctx := builtin.WithCall(context.Background(), c)
-	j, err := u.v.check(ctx, c.Args.(BackupArgs))
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	return ctx, j
-}
-
-func TestLostPostThatNeverArrived(t *testing.T) {
-	u := newUser(t)
-	must[BackupResult](u, "backup", two) // a task of this run, but of another place
-	ctx, j := u.job(two)
-	_, err := u.v.lookAfterLostPost(ctx, j, u.lab.Now(), context.DeadlineExceeded)
-	fault(t, err, builtin.Unreachable, "the connection was lost while asking for it", "nothing is known to have been started", "no task of pve2 has this run's mark")
-}
-
-func TestRefusedPostIsNotLookedFor(t *testing.T) {
-	u := newUser(t, "api:POST /nodes/pve2/vzdump=595")
-	_, err := call[BackupResult](u, "backup", two)
-	fault(t, err, builtin.Unreachable, "595")
-	if n := u.count("POST", "/vzdump") + u.count("GET", "/tasks"); n != 1 {
-		t.Errorf("%d requests after the no", n)
-	}
-}
-
 func TestAnswerOKInPlaceOfATask(t *testing.T) {
 	u := newUser(t)
 	ctx, j := u.job(two)
@@ -306,95 +257,7 @@ func TestArchiveOlderThanTheTaskIsNotTaken(t *testing.T) {
 	fault(t, err, builtin.Failed, "older than the task")
 }
 
-func TestSettleBackup(t *testing.T) {
-	ctx := context.Background()
-	u := newUser(t)
-	settle := func(c *builtin.Call, handle string) builtin.Settlement[any] {
-		t.Helper()
-		s, err := c.Func.Settle(ctx, c, handle)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-
-	c := u.prepare("backup", two)
-	if s := settle(c, ""); s.State != builtin.NotDone {
-		t.Errorf("nothing begun: %+v", s)
-	}
-	c.Run = &builtin.Run{ID: "nightly-7", Now: u.lab.Now}
-	if s := settle(c, ""); s.State != builtin.Unknown || !strings.Contains(s.Why, "nightly-7 began is not known") {
-		t.Errorf("nothing begun, in a run of unknown age: %+v", s)
-	}
-	c.Run = u.run
-
-	args := c.Args.(BackupArgs)
-	in := builtin.WithCall(ctx, c)
-	j, err := u.v.check(in, args)
-	if err != nil {
-		t.Fatal(err)
-	}
-	upid, err := u.v.start(in, j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := settle(c, upid.String()); s.State != builtin.Running || s.Handle != upid.String() {
-		t.Errorf("running: %+v", s)
-	}
-	if _, err := u.v.c.Wait(ctx, upid, nil); err != nil {
-		t.Fatal(err)
-	}
-	for _, handle := range []string{upid.String(), "", "UPID:pve2:000000FF:00000000:5F000000:vzdump::nixmox@pve!lab:"} {
-		s := settle(c, handle)
-		result, _ := s.Result.(BackupResult)
-		if s.State != builtin.Done || s.Fault != nil || len(result.Archives) != 2 || result.Task.Value != upid.String() {
-			t.Errorf("ended, handle %q: %+v", handle, s)
-		}
-	}
-	must[BackupResult](u, "backup", two)
-	if s := settle(u.prepare("backup", two), ""); s.State != builtin.NotDone {
-		t.Errorf("another call of the same run: %+v", s)
-	}
-}
-
-func TestSettleFailedBackup(t *testing.T) {
-	u := newUser(t, "vzdump:105=fail")
-	c := u.prepare("backup", two)
-	_, err := c.Func.Do(context.Background(), c)
-	want := fault(t, err, builtin.Failed)
-	s, err := c.Func.Settle(context.Background(), c, u.handles[0])
-	if err != nil || s.State != builtin.Done || !reflect.DeepEqual(s.Fault, want) {
-		t.Errorf("%+v, %v; want the fault %+v", s, err, want)
-	}
-}
-
-func TestRunBegan(t *testing.T) {
-	at, ok := runBegan("01ARYZ6S41TSV4RRFFQ69G5FAV") // of the ULID specification
-	if want := time.UnixMilli(1469918176385).UTC(); !ok || !at.Equal(want) {
-		t.Errorf("%v, %v, want %v", at, ok, want)
-	}
-	for _, id := range []string{"", "nightly", "01ARYZ6S41TSV4RRFFQ69G5FA", "0!ARYZ6S41TSV4RRFFQ69G5FAV", "8ZZZZZZZZZTSV4RRFFQ69G5FAV"} {
-		if at, ok := runBegan(id); ok {
-			t.Errorf("%q began at %v", id, at)
-		}
-	}
-}
-
 // ended is a backup whose task has ended and was not looked at yet.
-func (u *user) ended(a args) (context.Context, *job, pve.TaskEnd) {
-	u.t.Helper()
-	ctx, j := u.job(a)
-	upid, err := u.v.start(ctx, j)
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	end, err := u.v.c.Wait(ctx, upid, nil)
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	return ctx, j, end
-}
-
 func TestWithoutALogTheListAndTheMarksTell(t *testing.T) {
 	u := newUser(t)
 	ctx, j, end := u.ended(two)
@@ -435,49 +298,4 @@ func TestGuestMigratedAfterTheCheck(t *testing.T) {
 	}
 	_, err = u.v.follow(ctx, j, upid)
 	fault(t, err, builtin.Failed, "1 of 3 failed: 100", "skip external VMs: 100")
-}
-
-func TestCancelledWhileTheTaskGoesOn(t *testing.T) {
-	u := newUser(t, "vzdump:101=hang")
-	c := u.prepare("backup", two)
-	ctx, cancel := context.WithCancel(context.Background())
-	u.run.Handle = func(_ builtin.Call, h string) error { u.handles = append(u.handles, h); cancel(); return nil }
-	_, err := c.Func.Do(ctx, c)
-	if !errors.Is(err, context.Canceled) || len(u.handles) != 1 {
-		t.Fatalf("%v, handles %v", err, u.handles)
-	}
-	s, err := c.Func.Settle(context.Background(), c, u.handles[0])
-	if err != nil || s.State != builtin.Running || s.Handle != u.handles[0] {
-		t.Errorf("%+v, %v", s, err)
-	}
-}
-
-func TestSettleByArchivesAlone(t *testing.T) {
-	u := newUser(t)
-	ctx, j, _ := u.ended(two)
-	s, err := u.v.settleByArchives(ctx, j, "", u.lab.Now(), true)
-	if err != nil || s.State != builtin.Done || len(s.Result.Archives) != 2 {
-		t.Errorf("%+v, %v", s, err)
-	}
-	j.Guests = append(j.Guests, 103)
-	if s, err := u.v.settleByArchives(ctx, j, "", u.lab.Now(), true); err != nil || s.State != builtin.Unknown {
-		t.Errorf("some: %+v, %v", s, err)
-	}
-	j.Guests = []builtin.VMID{103}
-	if s, err := u.v.settleByArchives(ctx, j, "UPID:x", u.lab.Now(), true); err != nil || s.State != builtin.Unknown {
-		t.Errorf("none, though it had begun: %+v, %v", s, err)
-	}
-	if s, err := u.v.settleByArchives(ctx, j, "", u.lab.Now().AddDate(-1, 0, 0), true); err != nil || s.State != builtin.Unknown {
-		t.Errorf("none, and the list is too short: %+v, %v", s, err)
-	}
-}
-
-func TestLostPostAndNoTaskListEither(t *testing.T) {
-	u := newUser(t)
-	ctx, j := u.job(two)
-	if err := u.lab.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err := u.v.lookAfterLostPost(ctx, j, time.Now(), context.DeadlineExceeded)
-	fault(t, err, builtin.Unreachable, "nothing is known to have been started", "could not be read either")
 }

@@ -3,6 +3,7 @@ package vzdump
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -128,15 +129,7 @@ func notesTemplate(note string, m mark) (string, error) {
 	if i := strings.IndexFunc(note, func(r rune) bool { return r != '\n' && r != '\t' && unicode.IsControl(r) }); i >= 0 {
 		return "", fmt.Errorf("the note has the control character %q", note[i])
 	}
-	first, rest, more := strings.Cut(note, "\n")
-	text := "{{guestname}}"
-	if first != "" {
-		text += ": " + first
-	}
-	text += " | " + m.String()
-	if more {
-		text += "\n" + rest
-	}
+	text := notesText(note, m)
 	template := strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(text)
 	// Proxmox looks for unknown variables before it unescapes (9.x) and after (7.x).
 	for _, form := range []string{template, text} {
@@ -148,6 +141,20 @@ func notesTemplate(note string, m mark) (string, error) {
 		return "", fmt.Errorf("the note is too long: with the mark it has %d characters, and Proxmox takes %d", n, templateLimit)
 	}
 	return template, nil
+}
+
+// notesText is what the template stands for, its variables not filled in.
+func notesText(note string, m mark) string {
+	first, rest, more := strings.Cut(note, "\n")
+	text := "{{guestname}}"
+	if first != "" {
+		text += ": " + first
+	}
+	text += " | " + m.String()
+	if more {
+		text += "\n" + rest
+	}
+	return text
 }
 
 // escapeValue writes what a token cannot hold as %XX. Ids of runs are chosen
@@ -173,8 +180,7 @@ func unescapeValue(s string) (string, error) {
 		return "", fmt.Errorf("%q is not escaped as this package does", s)
 	}
 	return percentByte.ReplaceAllStringFunc(s, func(x string) string {
-		var c byte
-		fmt.Sscanf(x, "%%%02X", &c)
-		return string([]byte{c})
+		c, _ := strconv.ParseUint(x[1:], 16, 8) // two digits, by the expression
+		return string([]byte{byte(c)})
 	}), nil
 }

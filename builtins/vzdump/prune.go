@@ -36,7 +36,7 @@ type PruneDecision struct {
 type Verdict struct {
 	VolID  builtin.Later[builtin.VolID] `name:"volid" doc:"the archive"`
 	Guest  builtin.VMID                 `name:"guest" doc:"its guest"`
-	Node   builtin.Node                 `name:"node" doc:"the node that lists it"`
+	Node   builtin.Node                 `name:"node" volatile:"" doc:"the node that lists it; any may, where the storage is shared"`
 	Time   time.Time                    `name:"time" volatile:"" doc:"when its backup began, UTC"`
 	Size   int64                        `name:"size" volatile:"" doc:"bytes"`
 	Reason string                       `name:"reason" doc:"why it goes or stays"`
@@ -62,7 +62,7 @@ func (v *vzdump) listAgain(ctx context.Context, a PruneArgs, d PruneDecision) ([
 		return nil, err
 	}
 	node := a.Node
-	if decided := slices.Concat(d.Stay, d.Remove); node == "" && isShared(s) && len(decided) > 0 {
+	if decided := slices.Concat(d.Stay, d.Remove); node == "" && s.IsShared() && len(decided) > 0 {
 		node = decided[0].Node
 	}
 	return v.list(ctx, a.Storage, node)
@@ -78,7 +78,27 @@ func (v *vzdump) decidePrune(ctx context.Context, a PruneArgs) (PruneDecision, e
 		return PruneDecision{}, err
 	}
 	all = overlaid(ctx, a.Storage, a.Node, all)
+	if err := a.oneFileTwice(all); err != nil {
+		return PruneDecision{}, err
+	}
 	return a.decide(ctx, a.mine(all))
+}
+
+// oneFileTwice refuses a storage that several nodes mount from one place and
+// that is not marked as shared: each archive is then listed once by each node,
+// and to remove the one too many would remove the only one.
+func (a PruneArgs) oneFileTwice(all []Archive) error {
+	for i, x := range all {
+		j := slices.IndexFunc(all[:i], func(y Archive) bool {
+			return x.VolID.Known() && y.VolID == x.VolID && y.Node != x.Node && y.Size == x.Size
+		})
+		if j >= 0 {
+			return builtin.Faultf(builtin.Conflict, "%s", a.what()).
+				Saying(fmt.Sprintf("%s and %s both list %s with %d bytes, which may be one file", all[j].Node, x.Node, x.VolID.Value, x.Size)).
+				Hinting("if both see the same folder: pvesm set %s --shared 1; if those are copies: node = %q", a.Storage, x.Node)
+		}
+	}
+	return nil
 }
 
 // mine are the archives of the guests of this prune.
@@ -209,14 +229,18 @@ func (a PruneArgs) unchanged(ctx context.Context, d PruneDecision, now []Archive
 			}
 		}
 	}
-	for _, x := range now {
-		if slices.ContainsFunc(d.Remove, func(y Verdict) bool { return y.same(x) }) && (!x.Ours || x.Protected) {
-			return conflict("%s is not ours any more, or is protected now", x.VolID.Value)
+	// Marks, protection and the clock may have changed since, too. What is gone
+	// by now was to go, and nothing of that speaks for or against another.
+	anew, err := a.decide(ctx, now)
+	if err != nil {
+		return err
+	}
+	for _, y := range d.Remove {
+		if i := slices.IndexFunc(anew.Stay, func(x Verdict) bool { return x.VolID == y.VolID && x.Node == y.Node }); i >= 0 {
+			return conflict("%s was to go, and would stay now: %s", y.VolID.Value, anew.Stay[i].Reason)
 		}
 	}
-	// The clock may have jumped since; this asks for its guard, not for rules.
-	_, err := a.decide(ctx, now)
-	return err
+	return nil
 }
 
 // remove deletes one archive and waits until Proxmox has done it. Whether it

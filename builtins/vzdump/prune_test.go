@@ -2,6 +2,7 @@ package vzdump
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"reflect"
 	"slices"
@@ -93,6 +94,11 @@ func TestListThatChangedIsAConflict(t *testing.T) {
 		"one that goes is protected now": func(u *user, d PruneDecision) error {
 			return os.WriteFile(u.fileOf(d.Remove[4])+".protected", nil, 0o600)
 		},
+		"one that goes is verified now": func(u *user, d PruneDecision) error {
+			volid := string(d.Remove[2].VolID.Value)
+			must[Archive](u, "mark", args{"volid": volid, "verified": recordOf(u, must[Verification](u, "verify", args{"volid": volid}))})
+			return nil
+		},
 		"one that goes is not ours any more": func(u *user, d PruneDecision) error { return os.Remove(u.fileOf(d.Remove[4]) + ".notes") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +124,7 @@ func (u *user) deletes() (n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, x := range u.requests {
-		if x.Method == "DELETE" {
+		if x.Method == http.MethodDelete {
 			n++
 		}
 	}
@@ -231,6 +237,31 @@ func TestPruneRefuses(t *testing.T) {
 	fault(t, err, builtin.Invalid, "no guest is named")
 	_, err = call[PruneResult](u, "prune", args{"storage": "backup", "guests": ids(101), "keep": map[string]any{"last": int64(-1)}})
 	fault(t, err, builtin.Invalid, "last")
+}
+
+// A folder that two nodes mount, and that nobody marked as shared, is listed
+// twice: of the two entries of an archive none is one too many.
+func TestOneFileListedByTwoNodes(t *testing.T) {
+	u := newUser(t)
+	for range 3 {
+		must[BackupResult](u, "backup", args{"node": "pve2", "guests": ids(101), "storage": "local"})
+	}
+	if err := os.RemoveAll(u.end.Mounts["pve3/local"]); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(u.end.Mounts["pve2/local"], u.end.Mounts["pve3/local"]); err != nil {
+		t.Fatal(err)
+	}
+	rule := args{"storage": "local", "guests": ids(101), "keep": keep(map[string]any{"last": int64(2)})}
+	_, err := call[PruneResult](u, "prune", rule)
+	fault(t, err, builtin.Conflict, "pve2 and pve3 both list local:backup/vzdump-lxc-101-", "--shared 1")
+	if u.deletes() != 0 {
+		t.Error("something was removed")
+	}
+	rule["node"] = "pve3"
+	if got := must[PruneResult](u, "prune", rule); len(got.Removed) != 1 || len(got.Kept) != 2 {
+		t.Errorf("removed\n%skept\n%s", reasons(got.Removed), reasons(got.Kept))
+	}
 }
 
 // A plan over a whole playbook: back up, verify, mark, prune.

@@ -1,6 +1,7 @@
 package vzdump
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -61,9 +62,15 @@ func (v *vzdump) readBack(ctx context.Context, j *job, end pve.TaskEnd, log *tas
 }
 
 // markAnew writes the mark that vzdump could not write. The log of our own
-// task names the archive, so it is ours beyond doubt.
+// task names the archive, so it is ours beyond doubt. Notes that are there all
+// the same are somebody's, and stay. The names of guest and cluster are not at
+// hand here: the guest's number and nothing stand for them.
 func (v *vzdump) markAnew(ctx context.Context, j *job, a Archive) (Archive, error) {
-	notes := a.Guest.String() + " | " + j.mark.String()
+	if there, err := v.notes(ctx, a); err != nil || strings.TrimSpace(there) != "" {
+		return a, cmp.Or(err, fmt.Errorf("its notes are %q", there))
+	}
+	notes := strings.NewReplacer("{{guestname}}", a.Guest.String(), "{{vmid}}", a.Guest.String(), "{{node}}", string(j.Node), "{{cluster}}", "").
+		Replace(notesText(j.Note, j.mark))
 	if err := v.c.Put(ctx, volumePath(a), map[string]any{"notes": notes}, nil); err != nil && !pve.InDoubt(err) {
 		return a, err
 	}
@@ -71,7 +78,7 @@ func (v *vzdump) markAnew(ctx context.Context, j *job, a Archive) (Archive, erro
 	if err != nil {
 		return a, err
 	}
-	if strings.TrimRight(written, "\n") != notes {
+	if strings.TrimRight(written, "\n") != strings.TrimRight(notes, "\n") {
 		return a, fmt.Errorf("its notes are %q after they were written", written)
 	}
 	marked := archiveOf(pve.Volume{Notes: notes}, a.Storage, a.Node)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,20 +21,28 @@ const clockMargin = time.Hour
 type foundTask struct {
 	ours    bool // upid is the task
 	waiting bool // upid waits for the node's lock and may be the task
+	more    bool // there are older ones that were not looked at
 	upid    pve.UPID
 }
 
+// tasksToRead bounds how many logs are read in search of a task.
+var tasksToRead = 500
+
 // findTask looks for the task of a call: its log begins with the command, and
 // in that stands the mark. While it waits for the lock the log has no command
-// yet; a task that ended like that has touched no guest.
+// yet; a task that ended like that has touched no guest. The newest task counts
+// that is not one of those that are over.
 func (v *vzdump) findTask(ctx context.Context, j *job, since time.Time) (foundTask, error) {
-	filter := pve.TaskFilter{Type: "vzdump", Source: "all", Since: since.Add(-clockMargin), Limit: 500}
+	filter := pve.TaskFilter{Type: "vzdump", Source: "all", Since: since.Add(-clockMargin), Limit: tasksToRead}
 	tasks, err := v.c.Tasks(ctx, string(j.Node), filter)
 	if err != nil {
 		return foundTask{}, err
 	}
-	var waiting foundTask
+	waiting := foundTask{more: len(tasks) == tasksToRead}
 	for _, t := range tasks {
+		if slices.Contains(j.over, t.UPID) {
+			continue
+		}
 		// Without Sys.Audit a token may read its own tasks only, which ours is.
 		lines, err := v.c.TaskLog(ctx, t.UPID)
 		if f := builtin.AsFault(err); f != nil && f.Kind == builtin.Forbidden {
@@ -50,7 +59,7 @@ func (v *vzdump) findTask(ctx context.Context, j *job, since time.Time) (foundTa
 			return foundTask{ours: true, upid: t.UPID}, nil
 		}
 		if log.Command == "" && t.Running {
-			waiting = foundTask{waiting: true, upid: t.UPID}
+			waiting.waiting, waiting.upid = true, t.UPID
 		}
 	}
 	return waiting, nil
@@ -65,45 +74,68 @@ func (m mark) isIn(command string) bool {
 
 func (v *vzdump) settleBackup(ctx context.Context, a BackupArgs, handle string) (builtin.Settlement[BackupResult], error) {
 	j, err := identify(ctx, a)
-	if err != nil {
-		// Do refuses these arguments before it does anything.
-		return builtin.Settlement[BackupResult]{State: builtin.NotDone}, nil
+	if err != nil && handle != "" {
+		// The version that began it took what this one refuses.
+		return unknown[BackupResult]("the task %s had begun; this version of nixmox cannot look after it: %v", handle, err), nil
 	}
-	upid, err := pve.ParseUPID(handle)
-	if err == nil {
+	if err != nil { // Do refuses these arguments before it does anything
+		return builtin.Settlement[BackupResult]{State: builtin.Done, Fault: builtin.AsFault(err)}, nil
+	}
+	for text := range strings.FieldsSeq(handle) {
+		upid, err := pve.ParseUPID(text)
+		if err != nil {
+			continue
+		}
 		settled, err := v.settleTask(ctx, j, upid)
-		if f := builtin.AsFault(err); f == nil || f.Kind != builtin.NotFound {
+		if f := builtin.AsFault(err); f != nil && f.Kind == builtin.NotFound {
+			continue // the node has forgotten the task; its archives may still tell
+		}
+		if err != nil || settled.State != builtin.NotDone {
 			return settled, err
 		}
-		// The node has forgotten the task; its archives may still tell.
 	}
 	began, known := runBegan(builtin.CallFrom(ctx).Run.ID)
 	if !known {
 		began = builtin.CallFrom(ctx).Run.Now().Add(-7 * 24 * time.Hour)
 	}
-	found, err := v.findTask(ctx, j, began)
-	switch {
-	case err != nil:
-		return builtin.Settlement[BackupResult]{}, err
-	case found.ours:
-		return v.settleTask(ctx, j, found.upid)
-	case found.waiting:
-		return unknown[BackupResult]("the task %s waits for another backup of %s and may be this one; resume when that has ended", found.upid, j.Node), nil
+	for {
+		found, err := v.findTask(ctx, j, began)
+		switch {
+		case err != nil:
+			return builtin.Settlement[BackupResult]{}, err
+		case found.ours:
+			settled, err := v.settleTask(ctx, j, found.upid)
+			if err != nil || settled.State != builtin.NotDone {
+				return settled, err
+			}
+			continue // with a guest less
+		case found.waiting:
+			return unknown[BackupResult]("the task %s waits for another backup of %s and may be this one; resume when that has ended", found.upid, j.Node), nil
+		case found.more:
+			return unknown[BackupResult]("%s has begun more than %d backups since, and among the newest is none of this call", j.Node, tasksToRead), nil
+		case len(j.over) > 0: // all that was begun is over, and made nothing
+			return builtin.Settlement[BackupResult]{State: builtin.NotDone}, nil
+		}
+		return v.settleByArchives(ctx, j, handle, began, known)
 	}
-	return v.settleByArchives(ctx, j, handle, began, known)
 }
 
-// settleTask: the task is there, so it is the answer.
+// settleTask: the task is there, so it is the answer; but for one that ended on
+// account of a guest that the token may not back up. Nothing was done by that,
+// and if there is another without the guest, that one is the answer.
 func (v *vzdump) settleTask(ctx context.Context, j *job, upid pve.UPID) (builtin.Settlement[BackupResult], error) {
 	info, err := v.c.Task(ctx, upid)
 	if err != nil {
 		return builtin.Settlement[BackupResult]{}, err
 	}
 	if info.Running {
-		return builtin.Settlement[BackupResult]{State: builtin.Running, Handle: upid.String()}, nil
+		return builtin.Settlement[BackupResult]{State: builtin.Running, Handle: j.handle(upid)}, nil
 	}
 	result, err := v.follow(ctx, j, upid)
-	s := builtin.Settlement[BackupResult]{State: builtin.Done, Result: result, Handle: upid.String()}
+	s := builtin.Settlement[BackupResult]{State: builtin.Done, Result: result, Handle: j.handle(upid)}
+	if j.refuse(upid, err) {
+		return builtin.Settlement[BackupResult]{State: builtin.NotDone}, nil
+	}
 	if f, ok := errors.AsType[*builtin.Fault](err); ok && f.Partial != nil {
 		s.Fault = f
 		return s, nil
@@ -134,7 +166,7 @@ func (v *vzdump) settleByArchives(ctx context.Context, j *job, handle string, be
 	}
 	switch n := len(result.Archives); {
 	case n == len(j.Guests): // vzdump writes the notes once the archive is whole
-		result.Task, result.Status = builtin.Now(handle), builtin.Now("")
+		result.Task, result.Status = builtin.Now(handle[strings.LastIndexByte(handle, ' ')+1:]), builtin.Now("")
 		result.Warnings = builtin.Now([]string{"the log of the task is gone: how consistent the archives are, nobody can tell"})
 		return builtin.Settlement[BackupResult]{State: builtin.Done, Result: result}, nil
 	case n > 0:

@@ -24,7 +24,7 @@ type VerifyArgs struct {
 type Verification struct {
 	VolID    builtin.Later[builtin.VolID] `name:"volid" doc:"the archive"`
 	Whole    bool                         `name:"whole" doc:"always True: an archive that is not whole is an error"`
-	Assumed  bool                         `name:"assumed" doc:"nobody has looked: the archive is only planned"`
+	Assumed  bool                         `name:"assumed" volatile:"" doc:"nobody has looked: the archive is only planned"`
 	Time     time.Time                    `name:"time" volatile:"" doc:"when it had been read, UTC"`
 	Proof    builtin.Later[string]        `name:"proof" doc:"content: every byte is covered by a checksum; structure: the data bytes carry none"`
 	Bytes    builtin.Later[int64]         `name:"bytes" doc:"bytes of the file"`

@@ -28,6 +28,14 @@ type engineFlags struct {
 	json     bool
 	dryRun   bool
 	help     bool
+	planFile string // -o of plan
+	exitCode bool   // --exit-code of plan
+}
+
+// registerPlan adds the flags that only plan has.
+func (f *engineFlags) registerPlan(set *pflag.FlagSet) {
+	set.StringVarP(&f.planFile, "output", "o", "", "save the plan in this file, for nixmox apply")
+	set.BoolVar(&f.exitCode, "exit-code", false, "exit with 10 if there is something to do, with 0 if not")
 }
 
 func (f *engineFlags) register(set *pflag.FlagSet) {

@@ -104,10 +104,6 @@ func (t *textSink) event(e event.Event) {
 		}
 	case event.CallEnded:
 		t.ended(e, change)
-	case event.CallPlanned:
-		if !t.quiet {
-			t.line(e, "", fmt.Sprintf("+ %s %s%s", e.Place, callText(e), resultText(e.Result)))
-		}
 	case event.CallReplayed:
 		if !t.quiet {
 			t.line(e, faint, strings.TrimRight(fmt.Sprintf("= %s %s was done before; %s", e.Place, e.Call, e.Text), "; "))
@@ -179,15 +175,19 @@ func shorten(text string, width int) string {
 // callText is the call as a playbook would write it, without what is as the
 // definition has it anyway.
 func callText(e event.Event) string {
-	typed, ok := e.Args.(builtin.Typed)
-	if !ok {
-		return e.Call + "()"
+	typed, _ := e.Args.(builtin.Typed)
+	return callOf(e.Call, typed)
+}
+
+func callOf(name string, args builtin.Typed) string {
+	if args.Type == nil {
+		return name + "()"
 	}
-	record, ok := typed.Type.Neutral(typed.Value).(*builtin.Record)
+	record, ok := args.Type.Neutral(args.Value).(*builtin.Record)
 	if !ok {
-		return e.Call + "()"
+		return name + "()"
 	}
-	return e.Call + "(" + strings.Join(notDefault(record), ", ") + ")"
+	return name + "(" + strings.Join(notDefault(record), ", ") + ")"
 }
 
 // notDefault are the fields of a record that are not as the definition has
@@ -230,9 +230,8 @@ func valueText(v any) string {
 
 // resultText is the result of a planned change, a field a line, without what
 // is empty and what only the run will know.
-func resultText(result any) string {
-	typed, ok := result.(builtin.Typed)
-	if !ok {
+func resultText(typed builtin.Typed, indent string) string {
+	if typed.Type == nil {
 		return ""
 	}
 	record, ok := typed.Type.Neutral(typed.Value).(*builtin.Record)
@@ -243,10 +242,10 @@ func resultText(result any) string {
 	for i, f := range record.Type.Fields {
 		if list, isList := record.Values[i].([]any); isList {
 			for _, e := range list {
-				fmt.Fprintf(&b, "\n    %s: %s", f.Name, itemText(e))
+				fmt.Fprintf(&b, "\n%s%s: %s", indent, f.Name, itemText(e))
 			}
 		} else if !isEmpty(record.Values[i]) {
-			fmt.Fprintf(&b, "\n    %s: %s", f.Name, valueText(record.Values[i]))
+			fmt.Fprintf(&b, "\n%s%s: %s", indent, f.Name, valueText(record.Values[i]))
 		}
 	}
 	return b.String()
@@ -316,6 +315,7 @@ func (a *app) lastLines(w io.Writer, playbook string, plan bool, r engine.Report
 		return
 	}
 	if plan {
+		_, _ = io.WriteString(w, planText(r.Plan, s)) // the writer remembers its errors
 		for _, what := range r.Assumed {
 			say(yellow, "assumed: %s", what)
 		}

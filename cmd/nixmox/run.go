@@ -31,20 +31,14 @@ Lists repeat or take commas, booleans have --no-NAME.`,
 	}, false)
 }
 
-func (a *app) planCommand() *cobra.Command {
-	return a.runLike(&cobra.Command{
-		Use:     "plan [flags] PLAYBOOK [flags of nixmox and of the playbook]",
-		Short:   "Show what a playbook would do, and change nothing",
-		Long:    "Show what a playbook would do, and change nothing. Reads are real, changes are previewed.",
-		Example: "  nixmox plan --lab backup",
-	}, true)
-}
-
 // runLike gives a command the flags of a run. It parses them itself, because
 // the playbook's own flags are known only once it has been found and loaded.
 func (a *app) runLike(cmd *cobra.Command, plan bool) *cobra.Command {
 	f := &engineFlags{}
 	f.register(cmd.Flags())
+	if plan {
+		f.registerPlan(cmd.Flags())
+	}
 	cmd.DisableFlagParsing = true
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		set := cmd.Flags()
@@ -67,6 +61,9 @@ func (a *app) runLike(cmd *cobra.Command, plan bool) *cobra.Command {
 		early.ParseErrorsAllowlist.UnknownFlags = true
 		early.Usage = func() {}
 		f.register(early)
+		if plan {
+			f.registerPlan(early)
+		}
 		if err := early.Parse(args); err != nil && !errors.Is(err, pflag.ErrHelp) {
 			return usage(err, cmd.CommandPath()+" --help")
 		}
@@ -81,7 +78,9 @@ func (a *app) runLike(cmd *cobra.Command, plan bool) *cobra.Command {
 // reservedFlags are the names that a playbook's parameter cannot have.
 func reservedFlags() []string {
 	set := pflag.NewFlagSet("", pflag.ContinueOnError)
-	new(engineFlags).register(set)
+	f := new(engineFlags)
+	f.register(set)
+	f.registerPlan(set)
 	var names []string
 	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	return names
@@ -125,9 +124,11 @@ func (a *app) runPlaybook(ctx context.Context, e *estate, f *engineFlags, set *p
 func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run func() (engine.Report, error)) (err error) {
 	var sinks []event.Sink
 	shown := &checkedWriter{w: a.stdout}
-	if f.json {
+	switch {
+	case f.json && plan: // the plan itself is the output
+	case f.json:
 		sinks = append(sinks, jsonSink(shown))
-	} else {
+	default:
 		sinks = append(sinks, newTextSink(shown, styleFor(a.stdout), f.quiet, f.verbose))
 	}
 	var logged *checkedWriter
@@ -145,10 +146,18 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 	if err != nil {
 		return err
 	}
+	if report.Plan != nil {
+		if err := a.keepPlan(f, shown, report.Plan); err != nil {
+			return err
+		}
+	}
 	if !f.json {
 		a.lastLines(shown, playbook, plan, report)
 	}
 	code := report.Exit
+	if code == engine.ExitDone && f.exitCode && len(changesOf(report.Plan)) > 0 {
+		code = exitChanges
+	}
 	for _, w := range []*checkedWriter{shown, logged} {
 		if w != nil && w.err != nil {
 			a.writeError("nixmox", fmt.Errorf("what happened could not all be written down: %w", w.err))

@@ -105,6 +105,7 @@ const (
 	Diverged  StopKind = "diverged"  // a replay made another call than the record has
 	TimedOut  StopKind = "timeout"   // the run's own deadline (--timeout)
 	PlanEnds  StopKind = "plan_ends" // a plan cannot know what would happen from here
+	Moved     StopKind = "moved"     // the world is not as it was when the plan being applied was made
 	Unwritten StopKind = "unwritten" // the journal cannot be written, so nothing more is done
 )
 

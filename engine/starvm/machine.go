@@ -105,13 +105,18 @@ func (m *machine) outcome(err error) error {
 	if err == nil {
 		return nil
 	}
+	eval, isEval := errors.AsType[*starlark.EvalError](err)
 	if stop, ok := errors.AsType[*builtin.Stop](err); ok {
+		if stop.At.File == "" && isEval {
+			placed := *stop
+			placed.At = lastOf(positions(eval.CallStack))
+			return &placed
+		}
 		return stop
 	}
 	if cause := m.ctx.Err(); cause != nil {
 		return context.Cause(m.ctx)
 	}
-	eval, isEval := errors.AsType[*starlark.EvalError](err)
 	f := builtin.AsFault(err)
 	if f == nil {
 		return err

@@ -157,7 +157,7 @@ func TestReadsAreTriedThreeTimes(t *testing.T) {
 		_, err = c.Version(context.Background())
 		fault(t, err, builtin.Unreachable)
 		// Go's own transport repeats a read that died on a kept connection.
-		if tries := n.Load() + 10; tries != 3 && !(name == "dropped" && tries == 4) {
+		if tries := n.Load() + 10; tries != 3 && (name != "dropped" || tries != 4) {
 			t.Errorf("%s: %d tries", name, n.Load()+10)
 		}
 	}
@@ -172,7 +172,7 @@ func TestChangesAreSentOnce(t *testing.T) {
 	} {
 		var n atomic.Int64
 		c, clk := host(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == "GET" {
+			if r.Method == http.MethodGet {
 				data(w, []any{})
 				return
 			}

@@ -87,7 +87,7 @@ func (c *Client) ownFolder(ctx context.Context, node, storage, kind, folder stri
 	default:
 		return "", "", c.cannotLook(node, storage, kind).Saying("a storage of type " + s.Type + " keeps no files")
 	}
-	if here != node && !(s.IsShared() && s.On(here)) {
+	if here != node && (!s.IsShared() || !s.On(here)) {
 		return "", "", c.cannotLook(node, storage, kind).Saying("its files are on " + node + ", and this machine is " + here)
 	}
 	if !filepath.IsAbs(root) {

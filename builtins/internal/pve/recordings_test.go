@@ -26,17 +26,17 @@ func replay(t *testing.T, c *Client, e pvetest.Recording, out any) error {
 	}
 	path, rawQuery, _ := strings.Cut(strings.TrimPrefix(e.Request.Path, "/api2/json"), "?")
 	switch e.Request.Method {
-	case "GET":
+	case http.MethodGet:
 		query, err := url.ParseQuery(rawQuery)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c.Get(ctx, path, query, out)
-	case "POST":
+	case http.MethodPost:
 		return c.Post(ctx, path, sent, out)
-	case "PUT":
+	case http.MethodPut:
 		return c.Put(ctx, path, sent, out)
-	case "DELETE":
+	case http.MethodDelete:
 		return c.Delete(ctx, path, sent, out)
 	}
 	t.Fatalf("%d: method %s", e.N, e.Request.Method)
@@ -124,7 +124,7 @@ func checkRefusal(t *testing.T, e pvetest.Recording, err error) {
 func typed(t *testing.T, c *Client, e pvetest.Recording) {
 	t.Helper()
 	ctx := context.Background()
-	if e.Request.Method == "POST" {
+	if e.Request.Method == http.MethodPost {
 		var text string
 		if c.Post(ctx, "/x", nil, &text) == nil && strings.HasPrefix(text, "UPID:") {
 			upid, err := ParseUPID(text)
@@ -134,7 +134,7 @@ func typed(t *testing.T, c *Client, e pvetest.Recording) {
 		}
 		return
 	}
-	if e.Request.Method != "GET" {
+	if e.Request.Method != http.MethodGet {
 		return
 	}
 	path, _, _ := strings.Cut(strings.TrimPrefix(e.Request.Path, "/api2/json"), "?")

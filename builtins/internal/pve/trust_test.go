@@ -29,12 +29,12 @@ func TestTokenStaysWithTheHost(t *testing.T) {
 	if !strings.Contains(f.Said, other.URL) {
 		t.Error(f)
 	}
-	req, _ := http.NewRequest("GET", other.URL, nil)
+	req, _ := http.NewRequest(http.MethodGet, other.URL, nil)
 	if res, err := c.rt.RoundTrip(req); err == nil {
 		_ = res.Body.Close()
 		t.Error("another host was asked")
 	}
-	req, _ = http.NewRequest("GET", "http://"+c.Host(), nil)
+	req, _ = http.NewRequest(http.MethodGet, "http://"+c.Host(), nil)
 	if res, err := c.rt.RoundTrip(req); err == nil {
 		_ = res.Body.Close()
 		t.Error("without TLS")

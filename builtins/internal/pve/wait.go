@@ -23,6 +23,11 @@ type TaskEnd struct {
 // nothing but errors. A node's reboot takes less.
 const LostLimit = 5 * time.Minute
 
+// lostLooks are the fewest looks without an answer that Wait gives up after: a
+// clock may jump (the lab's does, whenever a task goes on), and such a jump is
+// no time in which nobody answered.
+const lostLooks = 20
+
 // slowestPoll bounds the pauses between two looks at a task.
 const slowestPoll = 2 * time.Second
 
@@ -57,7 +62,8 @@ type waiter struct {
 	ended bool // the task, and its log has been read to its end
 	log   taskLog
 	heard bool      // Proxmox has answered about this task
-	lost  time.Time // since when there were only errors; zero: there are none
+	lost  time.Time // since when there were only errors
+	looks int       // how many of them there were
 }
 
 // look asks once. The log is read after the status, so that once the task has
@@ -88,7 +94,7 @@ func (w *waiter) look(ctx context.Context) error {
 // bear decides whether an error is one that may pass.
 func (w *waiter) bear(ctx context.Context, err error) error {
 	if err == nil {
-		w.lost = time.Time{}
+		w.looks = 0
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -98,11 +104,11 @@ func (w *waiter) bear(ctx context.Context, err error) error {
 		return w.about(err)
 	}
 	now := w.c.cfg.Now()
-	if w.lost.IsZero() {
+	if w.looks == 0 {
 		w.lost = now
 	}
-	since := now.Sub(w.lost)
-	if since < LostLimit {
+	w.looks++
+	if now.Sub(w.lost) < LostLimit || w.looks < lostLooks {
 		builtin.Report(ctx, builtin.Progress{Step: "no answer from " + w.c.base.Host + ", asking on: " + err.Error()})
 		return nil
 	}

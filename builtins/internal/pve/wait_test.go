@@ -233,6 +233,28 @@ func TestWaitGivesUp(t *testing.T) {
 	}
 }
 
+// The clock of a lab jumps when a task goes on; that is no time without an answer.
+func TestWaitOutlastsAJumpOfTheClock(t *testing.T) {
+	j := &job{}
+	c, clk := host(t, j)
+	clk.wake = func(n int) {
+		clk.mu.Lock()
+		clk.now = clk.now.Add(time.Hour)
+		clk.mu.Unlock()
+		j.fail = drop
+		if n == 10 {
+			j.fail, j.exit = nil, "OK"
+		}
+	}
+	upid, err := ParseUPID(testUPID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end, err := c.Wait(context.Background(), upid, nil); err != nil || !end.OK {
+		t.Errorf("%+v, %v", end, err)
+	}
+}
+
 // Errors that come and go do not add up.
 func TestWaitForgivesInterruptions(t *testing.T) {
 	j := &job{}
@@ -326,7 +348,7 @@ func TestTaskLists(t *testing.T) {
 
 func TestStopTask(t *testing.T) {
 	c, _ := host(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != "DELETE" || r.URL.Path != "/api2/json/nodes/pve1/tasks/"+testUPID {
+		if r.Method != http.MethodDelete || r.URL.Path != "/api2/json/nodes/pve1/tasks/"+testUPID {
 			t.Error(r.Method, r.URL.Path)
 		}
 		data(w, nil)

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"errors"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -51,7 +52,7 @@ func TestClusterSet(t *testing.T) {
 func TestClusterSetLimit(t *testing.T) {
 	var s clusterSet
 	pages := maxPages
-	if _, err := s.add(1, &pages); err != errTooScattered {
+	if _, err := s.add(1, &pages); !errors.Is(err, errTooScattered) {
 		t.Error(err)
 	}
 	if fresh, err := s.add(0, &pages); !fresh || err != nil {

@@ -1,6 +1,9 @@
 package archive
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // DamageError says that the archive is not whole: it was read, and what was
 // read is wrong or missing. A restore from it would fail, or restore something
@@ -45,3 +48,18 @@ type sourceError struct{ err error }
 
 func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
+
+// found is what one of this package's own layers found wrong, whatever a
+// library has wrapped it in; nil if it is the library's own finding.
+func found(err error) error {
+	if e, ok := errors.AsType[*sourceError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*DamageError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*UnsupportedError](err); ok {
+		return e
+	}
+	return nil
+}

@@ -61,11 +61,12 @@ func (s *source) run(ctx context.Context, r io.Reader, frames *zstdFrames, progr
 		// Only what lies before a wrong frame is handed on, so that the decoder
 		// meets the walker's finding and not its own, which says less.
 		good, wrong := n, error(nil)
-		if err == io.EOF && s.read+int64(n) == 0 {
+		eof := isEnd(err)
+		if eof && s.read+int64(n) == 0 {
 			wrong = &DamageError{What: "the file is empty"}
 		} else if frames != nil {
 			good, wrong = frames.feed(chunk)
-			if wrong == nil && err == io.EOF {
+			if wrong == nil && eof {
 				wrong = frames.finish()
 			}
 		}
@@ -82,7 +83,7 @@ func (s *source) run(ctx context.Context, r io.Reader, frames *zstdFrames, progr
 		}
 
 		switch {
-		case err == io.EOF:
+		case eof:
 			s.sum = hex.EncodeToString(hash.Sum(nil))
 			s.end = io.EOF
 		case err != nil && ctx.Err() != nil:
@@ -132,7 +133,7 @@ func (s *source) Read(p []byte) (int, error) {
 		}
 		chunk, ok := <-s.chunks
 		if !ok {
-			if s.end != io.EOF {
+			if !isEnd(s.end) {
 				s.failed.Store(true)
 			}
 			return 0, s.end
@@ -142,6 +143,12 @@ func (s *source) Read(p []byte) (int, error) {
 	n := copy(p, s.rest)
 	s.rest = s.rest[n:]
 	return n, nil
+}
+
+// isEnd tells the end that a Reader reports from a failure that wraps one: to
+// take that for the end would be to judge a file that could not be read.
+func isEnd(err error) bool {
+	return err == io.EOF //nolint:errorlint // what is wrapped is no end
 }
 
 // wait returns when run has ended. Nobody may be in Read.

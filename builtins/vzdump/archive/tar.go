@@ -3,6 +3,7 @@ package archive
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"path"
@@ -58,15 +59,14 @@ func verifyTar(r io.Reader, report *Report) error {
 	}
 
 	// tar fills its last record with zero bytes.
-	var block [4096]byte
+	var block, zeros [4096]byte
 	for {
 		n, err := stream.Read(block[:])
-		for i, b := range block[:n] {
-			if b != 0 {
-				return damage(stream.pos-int64(n-i), "data follows the two zero blocks that mark the tar's end")
-			}
+		if !bytes.Equal(block[:n], zeros[:n]) {
+			data := bytes.TrimLeft(block[:n], "\x00")
+			return damage(stream.pos-int64(len(data)), "data follows the two zero blocks that mark the tar's end")
 		}
-		if err == io.EOF {
+		if isEnd(err) {
 			break
 		}
 		if err != nil {
@@ -84,13 +84,7 @@ func verifyTar(r io.Reader, report *Report) error {
 
 // tarError tells what archive/tar found wrong from what came up through it.
 func tarError(err error, stream *tarStream) error {
-	if e, ok := errors.AsType[*sourceError](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*DamageError](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*UnsupportedError](err); ok {
+	if e := found(err); e != nil {
 		return e
 	}
 	if stream.end {

@@ -55,7 +55,7 @@ func (u *unpacked) Read(p []byte) (int, error) {
 	}
 	n, err := u.decoder.Read(p)
 	u.n += int64(n)
-	if err != nil && err != io.EOF {
+	if err != nil && !isEnd(err) {
 		err = u.explain(err)
 	}
 	return n, err
@@ -63,13 +63,7 @@ func (u *unpacked) Read(p []byte) (int, error) {
 
 // explain turns a decoder's error into what Verify promises.
 func (u *unpacked) explain(err error) error {
-	if e, ok := errors.AsType[*sourceError](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*DamageError](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*UnsupportedError](err); ok {
+	if e := found(err); e != nil {
 		return e
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {

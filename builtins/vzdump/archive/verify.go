@@ -96,7 +96,7 @@ func Verify(ctx context.Context, name string, r io.Reader, progress func(read in
 	if failed, ok := errors.AsType[*sourceError](err); ok {
 		err = failed.err
 	}
-	if err == nil && src.end != io.EOF {
+	if err == nil && !isEnd(src.end) {
 		err = &DamageError{Offset: src.read, What: "the compressed stream ends before the file does"}
 	}
 	if err != nil {

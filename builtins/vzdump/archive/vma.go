@@ -55,7 +55,7 @@ func verifyVMA(r io.Reader, report *Report) error {
 			report.Devices = append(report.Devices, Device{ID: id, Name: d.name, Size: int64(d.size), Clusters: int64(d.seen.seen)})
 		}
 	}
-	if err != io.EOF {
+	if !isEnd(err) {
 		return err
 	}
 	report.Config = vmaConfig

@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"nixmox/engine/builtin"
+	"nixmox/engine/event"
+)
+
+// PlannedCall is a call of a plan: what would be called, and what came or
+// would come of it. Values are in the journal's form.
+type PlannedCall struct {
+	Place    builtin.Place    `json:"place"`
+	Call     string           `json:"call"`
+	Effect   string           `json:"effect"`
+	At       builtin.Position `json:"at"`
+	Target   string           `json:"target,omitempty"` // what of the world it names: "guest 100, 101"
+	Args     json.RawMessage  `json:"args"`
+	Decision json.RawMessage  `json:"decision,omitempty"`
+	Result   json.RawMessage  `json:"result,omitempty"`
+	Fault    json.RawMessage  `json:"fault,omitempty"`
+
+	// Called and Outcome are the same as typed values; empty if the plan was
+	// read from a file.
+	Called  builtin.Typed `json:"-"`
+	Outcome builtin.Typed `json:"-"`
+}
+
+// Alters reports whether the call would change the world.
+func (c *PlannedCall) Alters() bool {
+	return c.Effect == builtin.Change.String() || c.Effect == builtin.Irreversible.String()
+}
+
+// Plan is what a playbook would do, as it was found out at one time.
+type Plan struct {
+	Format   int             `json:"format"`
+	Playbook string          `json:"playbook"`
+	File     string          `json:"file"`
+	Digest   string          `json:"digest"`
+	Made     time.Time       `json:"made"`
+	Params   json.RawMessage `json:"params"`
+	Kept     json.RawMessage `json:"options,omitempty"`
+	Ends     string          `json:"ends,omitempty"` // why the plan could not be followed to the playbook's end
+	Assumed  []string        `json:"assumed,omitempty"`
+
+	Calls []PlannedCall `json:"-"`
+}
+
+// PlanFormat is the version of a saved plan's form.
+const PlanFormat = 1
+
+// PlanAge is how old a plan may be when it is applied.
+const PlanAge = 24 * time.Hour
+
+// preview answers changes with what they would return, and lets reads read.
+func (r *run) preview(ctx context.Context, call builtin.Call) (any, error) {
+	if !call.Func.Effect.Alters() {
+		return call.Func.Do(ctx, &call)
+	}
+	result, err := call.Func.Preview(ctx, &call)
+	if err != nil {
+		return nil, err
+	}
+	e := r.callEvent(event.CallPlanned, &call)
+	e.Args = builtin.Typed{Type: call.Func.Args, Value: call.Args}
+	e.Result = builtin.Typed{Type: call.Func.Result, Value: result}
+	r.emit(e)
+	return result, nil
+}
+
+// note keeps each call of a plan.
+func (r *run) note(next builtin.Performer) builtin.Performer {
+	return func(ctx context.Context, call builtin.Call) (any, error) {
+		result, err := next(ctx, call)
+		if _, isStop := errors.AsType[*builtin.Stop](err); isStop {
+			return nil, err
+		}
+		planned, encodeErr := plannedCall(&call, result, err)
+		if encodeErr != nil {
+			return nil, encodeErr
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.planned = append(r.planned, planned)
+		return result, err
+	}
+}
+
+func plannedCall(call *builtin.Call, result any, outcome error) (PlannedCall, error) {
+	entry, err := entryOf(call, time.Time{})
+	if err != nil {
+		return PlannedCall{}, err
+	}
+	c := PlannedCall{Place: call.Place, Call: entry.Call, Effect: entry.Effect, At: call.At, Args: entry.Args, Decision: entry.Decision,
+		Called: builtin.Typed{Type: call.Func.Args, Value: call.Args}}
+	if sort, values, ok := call.Func.Scope(call.Args); ok && len(values) > 0 {
+		c.Target = sort + " " + strings.Join(values, ", ")
+	} else if ok {
+		c.Target = targetToCome(call, entry.Args)
+	}
+	if outcome != nil {
+		c.Fault, err = encodeFault(call.Func, builtin.AsFault(outcome))
+		return c, err
+	}
+	c.Outcome = builtin.Typed{Type: call.Func.Result, Value: result}
+	c.Result, err = json.Marshal(c.Outcome)
+	return c, err
+}
+
+// targetToCome names what an earlier call of the plan will make.
+func targetToCome(call *builtin.Call, args json.RawMessage) string {
+	var values map[string]json.RawMessage
+	var opaque struct {
+		From string `json:"known_after"`
+	}
+	argument, _, _ := call.Func.ScopeOf()
+	if json.Unmarshal(args, &values) != nil || json.Unmarshal(values[argument], &opaque) != nil || opaque.From == "" {
+		return ""
+	}
+	return "what call " + opaque.From + " makes"
+}
+
+// finishPlan puts the calls of a plan together, in the order of the call tree.
+func (r *run) finishPlan(o Options, report *Report) {
+	graph := r.playbook.Graph
+	p := &Plan{Format: PlanFormat, Playbook: r.playbook.Name, File: graph.Main.Shown, Digest: graph.Digest, Made: r.began,
+		Kept: o.Kept, Ends: report.PlanEnds, Assumed: report.Assumed, Calls: r.planned}
+	slices.SortFunc(p.Calls, func(a, b PlannedCall) int { return comparePlaces(a.Place, b.Place) })
+	var err error
+	if p.Params, err = encodeParams(r.playbook.Params, o.Params); err != nil && report.Err == nil {
+		report.Err, report.End, report.Exit = err, Failed, ExitFailed
+	}
+	report.Plan = p
+}
+
+// comparePlaces orders places as the call tree does: 2 before 2.1.1 before 10.
+func comparePlaces(a, b builtin.Place) int {
+	as, bs := strings.Split(string(a), "."), strings.Split(string(b), ".")
+	for i := range min(len(as), len(bs)) {
+		if as[i] == bs[i] {
+			continue
+		}
+		an, aErr := strconv.Atoi(as[i])
+		bn, bErr := strconv.Atoi(bs[i])
+		if aErr != nil || bErr != nil { // "defer" comes last
+			return strings.Compare(as[i], bs[i])
+		}
+		return an - bn
+	}
+	return len(as) - len(bs)
+}
+
+// Write saves a plan: lines for people behind #, then the plan and each call,
+// a JSON object a line.
+func (p *Plan) Write(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	_, _ = fmt.Fprintf(out, "# a plan of nixmox for %s, made %s; nixmox apply FILE carries it out within a day\n", p.Playbook, p.Made.Format(time.RFC3339))
+	for i := range p.Calls {
+		if c := &p.Calls[i]; c.Alters() {
+			_, _ = fmt.Fprintf(out, "# %s %s %s\n", c.Place, c.Call, strings.ReplaceAll(c.Target, "\n", " "))
+		}
+	}
+	encoder := json.NewEncoder(out) // bufio keeps the first error for Flush
+	if err := encoder.Encode(p); err != nil {
+		return err
+	}
+	for i := range p.Calls {
+		if err := encoder.Encode(&p.Calls[i]); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// maxPlanLine bounds a line of a saved plan: a read of some ten thousand guests.
+const maxPlanLine = 64 << 20
+
+// ReadPlan reads a saved plan.
+func ReadPlan(r io.Reader) (*Plan, error) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), maxPlanLine)
+	var p *Plan
+	for n := 1; lines.Scan(); n++ {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		if p == nil {
+			p = &Plan{}
+			if err := json.Unmarshal(line, p); err != nil {
+				return nil, fmt.Errorf("line %d: it is no plan of nixmox: %w", n, err)
+			}
+			if p.Format != PlanFormat {
+				return nil, fmt.Errorf("line %d: its form is %d, and this nixmox reads %d", n, p.Format, PlanFormat)
+			}
+			continue
+		}
+		var c PlannedCall
+		if err := json.Unmarshal(line, &c); err != nil {
+			return nil, fmt.Errorf("line %d: it is no call of a plan: %w", n, err)
+		}
+		p.Calls = append(p.Calls, c)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return nil, errors.New("it is empty")
+	}
+	return p, nil
+}
