@@ -19,7 +19,7 @@ func (a MarkArgs) keys() []string {
 	if !a.VolID.Known() {
 		return nil // in a plan, which locks nothing
 	}
-	return []string{"storage:" + string(a.VolID.Value.Storage())}
+	return []string{"volume:" + string(a.VolID.Value)}
 }
 
 func (a MarkArgs) what() string {

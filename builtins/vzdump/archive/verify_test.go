@@ -75,9 +75,9 @@ func TestSmallAndFinalReads(t *testing.T) {
 func TestReadErrors(t *testing.T) {
 	b := guest().bytes()
 	for _, name := range []string{"a.vma", "a.vma.gz", "a.vma.lzo", "a.vma.zst", "a.tar", "a.tar.zst"} {
+		stored := packed(t, name, b)
 		for _, fault := range []error{errors.New("disk on fire"), io.ErrUnexpectedEOF, fmt.Errorf("the server went away: %w", io.EOF)} {
 			for _, at := range []int{0, 3, 12000, 20000} {
-				stored := packed(t, name, b)
 				at = min(at, len(stored)-1)
 				r := io.MultiReader(bytes.NewReader(stored[:at]), iotest.ErrReader(fault))
 				report, err := Verify(context.Background(), name, r, nil)
