@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Dir     string         // the estate's folder, made with mode 0700, kept from run to run
 	Fresh   bool           // start anew: what the lab itself made in Dir is removed first
+	Begin   time.Time      // the time at which a new estate begins; now when zero
 	Clock   ClockMode      // how time passes while tasks run
 	Faults  []Fault        // what goes wrong, see ParseFault
 	Addr    string         // where to listen; "127.0.0.1:0" when empty
@@ -105,7 +106,12 @@ func Open(o Options) (_ *Lab, err error) {
 		if err := os.RemoveAll(f.path(mountsDir)); err != nil {
 			return nil, fmt.Errorf("clearing the lab in %s: %w", f.dir, err)
 		}
-		l.st = newEstate(time.Now())
+		begin := time.Now()
+		if !o.Begin.IsZero() {
+			begin = o.Begin
+		}
+		l.st = newEstate(begin)
+		l.st.Offset = time.Until(begin)
 		if err := l.makeStorages(); err != nil {
 			return nil, err
 		}

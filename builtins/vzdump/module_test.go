@@ -22,7 +22,7 @@ func TestScopesAndKeys(t *testing.T) {
 		"backup":  {args{"node": "pve2", "guests": ids(101, 105, 101), "storage": "backup"}, "guest", []string{"101", "105", "101"}, []string{"vzdump:pve2", "guest:101", "guest:105"}},
 		"backups": {args{"storage": "backup"}, "storage", []string{"backup"}, nil},
 		"verify":  {args{"volid": volid}, "storage", []string{"backup"}, nil},
-		"mark":    {args{"volid": volid, "verified": v}, "storage", []string{"backup"}, []string{"storage:backup"}},
+		"mark":    {args{"volid": volid, "verified": v}, "storage", []string{"backup"}, []string{"volume:" + volid}},
 		"prune":   {pruneTwo, "storage", []string{"backup"}, []string{"storage:backup"}},
 	} {
 		c := u.prepare(name, want.args)

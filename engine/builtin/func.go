@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 )
 
@@ -180,15 +181,25 @@ func (f *Func) Bind(positional []any, named []Named) (any, error) {
 	for i, v := range positional {
 		values[i], given[i] = v, true
 	}
+	rest := map[string]any{}
 	for _, n := range named {
 		i := f.Args.fieldIndex(n.Name)
 		switch {
+		case i < 0 && f.Args.restIndex() >= 0:
+			rest[n.Name] = n.Value
+			continue
 		case i < 0:
 			return nil, f.badArgs(fmt.Sprintf("has no argument %q", n.Name))
 		case given[i]:
 			return nil, f.badArgs(fmt.Sprintf("got %s twice", n.Name))
 		}
 		values[i], given[i] = n.Value, true
+	}
+	if i := f.Args.restIndex(); len(rest) > 0 {
+		if dict, ok := values[i].(map[string]any); ok {
+			maps.Copy(rest, dict)
+		}
+		values[i], given[i] = rest, true
 	}
 	args := reflect.New(f.Args.goType).Elem()
 	for i := range fields {
@@ -221,6 +232,16 @@ func (f *Field) mustScope(name string) {
 func (t *Type) fieldIndex(name string) int {
 	for i := range t.Fields {
 		if t.Fields[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// restIndex is the field that takes the named arguments which no field has.
+func (t *Type) restIndex() int {
+	for i := range t.Fields {
+		if t.Fields[i].Rest {
 			return i
 		}
 	}

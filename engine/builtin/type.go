@@ -66,6 +66,7 @@ type Field struct {
 	Default    string // as the definition's tag has it
 	Scope      string // what of the world it names: guest, storage, node …; needs match on it
 	Volatile   bool   // not compared between plan and run: times, rates, sizes in use
+	Rest       bool   // a dict that also takes the named arguments that no other field has
 
 	index []int
 	given any // the default, neutral
@@ -210,6 +211,9 @@ func fieldsOf(g reflect.Type, prefix []int) []Field {
 		}
 		f := Field{Name: name, Doc: sf.Tag.Get("doc"), Type: TypeOf(sf.Type), Scope: sf.Tag.Get("scope"), index: index}
 		_, f.Volatile = sf.Tag.Lookup("volatile")
+		if _, f.Rest = sf.Tag.Lookup("rest"); f.Rest && f.Type.Kind != KindMap {
+			panic(fmt.Sprintf("builtin: %s.%s takes the rest and is no dict", g, sf.Name))
+		}
 		if enum := sf.Tag.Get("enum"); enum != "" {
 			f.Enum = strings.Split(enum, ",")
 			if f.Type.Kind != KindString && (f.Type.Kind != KindList || f.Type.Elem.Kind != KindString) {

@@ -322,6 +322,20 @@ func TestFullDisk(t *testing.T) {
 	ok(t, db.Close())
 }
 
+// TestMadeOnFullDisk: what was half made is made whole once there is room.
+func TestMadeOnFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	mount(t, dir, "size=24k")
+	if _, err := Open(dir); !isA[*Error](err) || !strings.Contains(err.Error(), "make room") || !strings.Contains(err.Error(), dir) {
+		t.Errorf("%T: %v", err, err)
+	}
+	ok(t, unix.Mount("none", dir, "", unix.MS_REMOUNT, "size=4m"))
+	db := open(t, dir)
+	r := begin(t, db, newRun("r1"))
+	ok(t, r.Close())
+	ok(t, db.Close())
+}
+
 // childLimit is the same with a limit on the size of files.
 func childLimit(args []string) {
 	db := must(Open(args[0]))

@@ -144,6 +144,30 @@ func TestNewerFormat(t *testing.T) {
 	}
 }
 
+// TestSettings: those that durability hangs on are in force, whatever the
+// order they were asked for in. No copy of files could show a missing sync.
+func TestSettings(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 { // new, and found
+		db := open(t, dir)
+		for name, want := range map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1", "busy_timeout": "60000",
+			"trusted_schema": "0", "cell_size_check": "1", "user_version": fmt.Sprint(Format), "application_id": fmt.Sprint(appID)} {
+			var got string
+			ok(t, db.conn.QueryRowContext(background, "PRAGMA "+name).Scan(&got))
+			if got != want {
+				t.Errorf("%s is %s, want %s", name, got, want)
+			}
+		}
+		ok(t, db.Close())
+	}
+	raw(t, dir, "PRAGMA journal_mode=DELETE") // as .recover leaves it
+	var mode string
+	ok(t, open(t, dir).conn.QueryRowContext(background, "PRAGMA journal_mode").Scan(&mode))
+	if mode != "wal" {
+		t.Error(mode)
+	}
+}
+
 // TestForeign: another program's database is not touched.
 func TestForeign(t *testing.T) {
 	for name, statements := range map[string][]string{

@@ -47,15 +47,7 @@ type Playbook struct {
 // during which only pure functions answer. What is wrong with the playbook
 // comes back as *source.Problem or source.Problems.
 func (l *Language) Load(ctx context.Context, roots source.Roots, name string) (*Playbook, error) {
-	parsed := map[*source.File]*syntax.File{}
-	graph, err := roots.Load(name, func(f *source.File) ([]source.Ref, error) {
-		tree, err := options.Parse(f.Shown, f.Text, 0)
-		if err != nil {
-			return nil, syntaxProblem(err)
-		}
-		parsed[f] = tree
-		return loads(tree), nil
-	})
+	graph, parsed, err := parse(roots, name)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +74,20 @@ func (l *Language) Load(ctx context.Context, roots source.Roots, name string) (*
 	p.main = main
 	p.Params, err = params(main)
 	return p, err
+}
+
+// parse reads a file with all that it loads.
+func parse(roots source.Roots, name string) (*source.Graph, map[*source.File]*syntax.File, error) {
+	parsed := map[*source.File]*syntax.File{}
+	graph, err := roots.Load(name, func(f *source.File) ([]source.Ref, error) {
+		tree, err := options.Parse(f.Shown, f.Text, 0)
+		if err != nil {
+			return nil, syntaxProblem(err)
+		}
+		parsed[f] = tree
+		return loads(tree), nil
+	})
+	return graph, parsed, err
 }
 
 // runTopLevels executes each file once, after those that it loads, and
