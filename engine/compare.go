@@ -57,12 +57,13 @@ func (c comparison) differ(t *builtin.Type, planned, came any, path string) stri
 		if !ok {
 			break
 		}
+		isPlanned := hasOpaque(p)
 		for _, name := range keysOf(p, a) {
-			field, volatile := fieldType(t, name)
-			if volatile {
+			field := fieldOf(t, name)
+			if field.Volatile || field.VolatilePlanned && isPlanned {
 				continue
 			}
-			if d := c.differ(field, p[name], a[name], path+"."+name); d != "" {
+			if d := c.differ(field.Type, p[name], a[name], path+"."+name); d != "" {
 				return d
 			}
 		}
@@ -98,23 +99,32 @@ func (c comparison) differ(t *builtin.Type, planned, came any, path string) stri
 
 func orValue(path string) string {
 	if path == "" {
-		return "the value"
+		return "it"
 	}
-	return strings.TrimPrefix(path, ".")
+	return strings.TrimPrefix(path, ".") // of a list's item: [1].node
 }
 
-// fieldType is the type of a record's field, or of a dict's values, and
-// whether plan and run may differ in it.
-func fieldType(t *builtin.Type, name string) (*builtin.Type, bool) {
+// fieldOf is a record's field, or one that stands for a dict's values.
+func fieldOf(t *builtin.Type, name string) builtin.Field {
 	if t == nil {
-		return nil, false
+		return builtin.Field{}
 	}
 	for i := range t.Fields {
 		if t.Fields[i].Name == name {
-			return t.Fields[i].Type, t.Fields[i].Volatile
+			return t.Fields[i]
 		}
 	}
-	return t.Elem, false
+	return builtin.Field{Type: t.Elem}
+}
+
+// hasOpaque reports whether a record is of something that is only planned.
+func hasOpaque(record map[string]any) bool {
+	for _, v := range record {
+		if m, ok := v.(map[string]any); ok && len(m) == 1 && m["known_after"] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func keysOf(a, b map[string]any) []string {

@@ -37,8 +37,8 @@ type Verdict struct {
 	VolID  builtin.Later[builtin.VolID] `name:"volid" doc:"the archive"`
 	Guest  builtin.VMID                 `name:"guest" doc:"its guest"`
 	Node   builtin.Node                 `name:"node" volatile:"" doc:"the node that lists it; any may, where the storage is shared"`
-	Time   time.Time                    `name:"time" volatile:"" doc:"when its backup began, UTC"`
-	Size   int64                        `name:"size" volatile:"" doc:"bytes"`
+	Time   time.Time                    `name:"time" volatile:"planned" doc:"when its backup began, UTC"`
+	Size   int64                        `name:"size" volatile:"planned" doc:"bytes"`
 	Reason string                       `name:"reason" doc:"why it goes or stays"`
 }
 

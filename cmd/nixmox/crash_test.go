@@ -163,6 +163,7 @@ func thinned(all []string, n int) []string {
 // world is a lab in this process, and nixmox in others.
 type world struct {
 	t     *testing.T
+	lab   *lab.Lab
 	dir   string
 	dump  string // where archives are
 	mu    sync.Mutex
@@ -189,6 +190,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { secretsIn(w.dir, t) })
+	w.lab = l
 	w.dump = filepath.Join(endpoint.Mounts["backup"], "dump")
 	if err := os.WriteFile(filepath.Join(w.dir, "nixmox.toml"), []byte(labToml(endpoint, filepath.Join(w.dir, "lab"), "auto")), 0o600); err != nil {
 		t.Fatal(err)

@@ -66,7 +66,10 @@ type Field struct {
 	Default    string // as the definition's tag has it
 	Scope      string // what of the world it names: guest, storage, node …; needs match on it
 	Volatile   bool   // not compared between plan and run: times, rates, sizes in use
-	Rest       bool   // a dict that also takes the named arguments that no other field has
+	// VolatilePlanned fields are not compared in the record of a thing that is
+	// only planned, one that has an opaque field.
+	VolatilePlanned bool
+	Rest            bool // a dict that also takes the named arguments that no other field has
 
 	index []int
 	given any // the default, neutral
@@ -210,7 +213,9 @@ func fieldsOf(g reflect.Type, prefix []int) []Field {
 			continue
 		}
 		f := Field{Name: name, Doc: sf.Tag.Get("doc"), Type: TypeOf(sf.Type), Scope: sf.Tag.Get("scope"), index: index}
-		_, f.Volatile = sf.Tag.Lookup("volatile")
+		volatile, isVolatile := sf.Tag.Lookup("volatile")
+		f.VolatilePlanned = volatile == "planned"
+		f.Volatile = isVolatile && !f.VolatilePlanned
 		if _, f.Rest = sf.Tag.Lookup("rest"); f.Rest && f.Type.Kind != KindMap {
 			panic(fmt.Sprintf("builtin: %s.%s takes the rest and is no dict", g, sf.Name))
 		}

@@ -123,12 +123,13 @@ func (db *DB) problem(tried string, err error) error {
 		}
 		return e
 	}
+	const full = "make room on its file system; what was recorded until now is safe"
 	const readOnly = "make the folder and its file system writable, or name another state folder"
 	switch code := said.Code(); code & 0xff { // the low byte is the class, the rest says more
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return &DamagedError{Tried: tried, File: db.file, Said: said.Error(), Err: err}
 	case sqlite3.SQLITE_FULL:
-		e.Hint = "make room on its file system; what was recorded until now is safe"
+		e.Hint = full
 	case sqlite3.SQLITE_READONLY:
 		e.Hint = readOnly
 		if code == sqlite3.SQLITE_READONLY_DBMOVED {
@@ -139,8 +140,12 @@ func (db *DB) problem(tried string, err error) error {
 	case sqlite3.SQLITE_CANTOPEN:
 		e.Hint = readOnly
 	case sqlite3.SQLITE_IOERR:
-		if code == sqlite3.SQLITE_IOERR_SHORT_READ {
+		switch code {
+		case sqlite3.SQLITE_IOERR_SHORT_READ:
 			return &DamagedError{Tried: tried, File: db.file, Said: said.Error(), Err: err}
+		case sqlite3.SQLITE_IOERR_SHMSIZE: // the index of the log has no room
+			e.Hint = full
+			return e
 		}
 		e.Hint = "look for room, quota and file size limits, and in the kernel's log for a failing disk; " +
 			"what was recorded until now is safe"
