@@ -62,8 +62,8 @@ func (r *run) expect(next builtin.Performer) builtin.Performer {
 			}
 		}
 		result, err := next(ctx, call)
-		came, encodeErr := plannedCall(&call, result, faultOrNil(err))
-		if encodeErr != nil {
+		came := (&noted{call, result, faultOrNil(err)}).planned()
+		if encodeErr := came.encode(); encodeErr != nil {
 			return nil, encodeErr
 		}
 		raw, rawErr := rawJSON(came.Result)

@@ -30,10 +30,12 @@ type PlannedCall struct {
 	Result   json.RawMessage  `json:"result,omitempty"`
 	Fault    json.RawMessage  `json:"fault,omitempty"`
 
-	// Called and Outcome are the same as typed values; empty if the plan was
-	// read from a file.
+	// Called, Outcome and Err are the same, typed; empty if the plan was read
+	// from a file.
 	Called  builtin.Typed `json:"-"`
 	Outcome builtin.Typed `json:"-"`
+	Err     error         `json:"-"`
+	noted   *noted
 }
 
 // Alters reports whether the call would change the world.
@@ -85,56 +87,87 @@ func (r *run) note(next builtin.Performer) builtin.Performer {
 		if _, isStop := errors.AsType[*builtin.Stop](err); isStop {
 			return nil, err
 		}
-		planned, encodeErr := plannedCall(&call, result, err)
-		if encodeErr != nil {
-			return nil, encodeErr
-		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.planned = append(r.planned, planned)
+		r.planned = append(r.planned, noted{call, result, err})
 		return result, err
 	}
 }
 
-func plannedCall(call *builtin.Call, result any, outcome error) (PlannedCall, error) {
-	entry, err := entryOf(call, time.Time{})
-	if err != nil {
-		return PlannedCall{}, err
+// noted is a call of a plan before it is put into the journal's form, which
+// only a plan that is saved needs.
+type noted struct {
+	call    builtin.Call
+	result  any
+	outcome error
+}
+
+func (n *noted) planned() PlannedCall {
+	call := &n.call
+	c := PlannedCall{Place: call.Place, Call: call.Func.QualifiedName(), Effect: call.Func.Effect.String(), At: call.At, noted: n,
+		Called: builtin.Typed{Type: call.Func.Args, Value: call.Args}, Err: n.outcome}
+	if n.outcome == nil {
+		c.Outcome = builtin.Typed{Type: call.Func.Result, Value: n.result}
 	}
-	c := PlannedCall{Place: call.Place, Call: entry.Call, Effect: entry.Effect, At: call.At, Args: entry.Args, Decision: entry.Decision,
-		Called: builtin.Typed{Type: call.Func.Args, Value: call.Args}}
 	if sort, values, ok := call.Func.Scope(call.Args); ok && len(values) > 0 {
 		c.Target = sort + " " + strings.Join(values, ", ")
 	} else if ok {
-		c.Target = targetToCome(call, entry.Args)
+		c.Target = targetToCome(call)
 	}
-	if outcome != nil {
-		c.Fault, err = encodeFault(call.Func, builtin.AsFault(outcome))
-		return c, err
-	}
-	c.Outcome = builtin.Typed{Type: call.Func.Result, Value: result}
-	c.Result, err = json.Marshal(c.Outcome)
-	return c, err
+	return c
 }
 
 // targetToCome names what an earlier call of the plan will make.
-func targetToCome(call *builtin.Call, args json.RawMessage) string {
-	var values map[string]json.RawMessage
-	var opaque struct {
-		From string `json:"known_after"`
-	}
-	argument, _, _ := call.Func.ScopeOf()
-	if json.Unmarshal(args, &values) != nil || json.Unmarshal(values[argument], &opaque) != nil || opaque.From == "" {
+func targetToCome(call *builtin.Call) string {
+	record, ok := call.Func.Args.Neutral(call.Args).(*builtin.Record)
+	if !ok {
 		return ""
 	}
-	return "what call " + opaque.From + " makes"
+	argument, _, _ := call.Func.ScopeOf()
+	value, _ := record.Get(argument)
+	if o, ok := value.(builtin.Opaque); ok {
+		return "what call " + string(o.From) + " makes"
+	}
+	return ""
+}
+
+// encode puts a call into the journal's form.
+func (c *PlannedCall) encode() error {
+	if c.noted == nil {
+		return nil // it was read from a file
+	}
+	call := &c.noted.call
+	entry, err := entryOf(call, time.Time{})
+	if err != nil {
+		return err
+	}
+	c.Args, c.Decision = entry.Args, entry.Decision
+	if c.Err != nil {
+		c.Fault, err = encodeFault(call.Func, builtin.AsFault(c.Err))
+		return err
+	}
+	c.Result, err = json.Marshal(c.Outcome)
+	return err
+}
+
+// Encode puts all calls into the form in which a plan is saved.
+func (p *Plan) Encode() error {
+	for i := range p.Calls {
+		if err := p.Calls[i].encode(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finishPlan puts the calls of a plan together, in the order of the call tree.
 func (r *run) finishPlan(o Options, report *Report) {
 	graph := r.playbook.Graph
 	p := &Plan{Format: PlanFormat, Playbook: r.playbook.Name, File: graph.Main.Shown, Digest: graph.Digest, Made: r.began,
-		Kept: o.Kept, Ends: report.PlanEnds, Assumed: report.Assumed, Calls: r.planned}
+		Kept: o.Kept, Ends: report.PlanEnds, Assumed: report.Assumed}
+	for i := range r.planned {
+		p.Calls = append(p.Calls, r.planned[i].planned())
+	}
 	slices.SortFunc(p.Calls, func(a, b PlannedCall) int { return comparePlaces(a.Place, b.Place) })
 	var err error
 	if p.Params, err = encodeParams(r.playbook.Params, o.Params); err != nil && report.Err == nil {
@@ -163,6 +196,9 @@ func comparePlaces(a, b builtin.Place) int {
 // Write saves a plan: lines for people behind #, then the plan and each call,
 // a JSON object a line.
 func (p *Plan) Write(w io.Writer) error {
+	if err := p.Encode(); err != nil {
+		return err
+	}
 	out := bufio.NewWriter(w)
 	_, _ = fmt.Fprintf(out, "# a plan of nixmox for %s, made %s; nixmox apply FILE carries it out within a day\n", p.Playbook, p.Made.Format(time.RFC3339))
 	for i := range p.Calls {

@@ -78,7 +78,7 @@ type run struct {
 	defers   []builtin.Callback
 	changes  map[string]int
 	warnings int
-	planned  []PlannedCall
+	planned  []noted
 
 	expected *expected // the plan that the run is held to, or nil
 }

@@ -226,13 +226,21 @@ func overlaid(ctx context.Context, storage builtin.StorageID, node builtin.Node,
 			all = append(all, a)
 		}
 	}
-	for _, entry := range plan.Entries(plannedMarks) {
+	marks := plan.Entries(plannedMarks)
+	if len(marks) == 0 {
+		return all
+	}
+	// Of the archives of one planned backup the next: see nextPlanned.
+	unmarked := map[builtin.Later[builtin.VolID]][]int{}
+	for i := range all {
+		unmarked[all[i].VolID] = append(unmarked[all[i].VolID], i)
+	}
+	for _, entry := range marks {
 		m := entry.(plannedMark)
-		// Of the archives of one planned backup the next: see nextPlanned.
-		for i := range all {
-			if all[i].VolID == m.VolID && (m.VolID.Known() || all[i].Verified == nil) {
-				all[i].Verified = &m.At
-				break
+		if at := unmarked[m.VolID]; len(at) > 0 {
+			all[at[0]].Verified = &m.At
+			if !m.VolID.Known() {
+				unmarked[m.VolID] = at[1:]
 			}
 		}
 	}

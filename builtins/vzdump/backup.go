@@ -246,6 +246,7 @@ func (v *vzdump) previewBackup(ctx context.Context, a BackupArgs) (BackupResult,
 		result.Archives = append(result.Archives, m)
 		if plan := call.Run.Planned; plan != nil {
 			plan.Add(plannedArchives, m.Archive)
+			plan.Add(plannedBy(plannedArchives, m.VolID), m.Archive)
 		}
 	}
 	return result, nil

@@ -97,6 +97,7 @@ func (v *vzdump) previewMark(ctx context.Context, a MarkArgs) (Archive, error) {
 	}
 	if plan != nil {
 		plan.Add(plannedMarks, plannedMark{VolID: a.VolID, At: a.Verified.Time})
+		plan.Add(plannedBy(plannedMarks, a.VolID), a.Verified.Time)
 	}
 	return out, nil
 }
@@ -106,20 +107,16 @@ func (v *vzdump) previewMark(ctx context.Context, a MarkArgs) (Archive, error) {
 // mark them one after the other, so each mark counts for the next (overlaid
 // counts alike).
 func nextPlanned(plan *builtin.Overlay, volid builtin.Later[builtin.VolID]) Archive {
-	marked := 0
-	for _, entry := range plan.Entries(plannedMarks) {
-		if entry.(plannedMark).VolID == volid {
-			marked++
-		}
-	}
-	for _, entry := range plan.Entries(plannedArchives) {
-		if a := entry.(Archive); a.VolID == volid {
-			if marked--; marked < 0 {
-				return a
-			}
-		}
+	archives, marks := plan.Entries(plannedBy(plannedArchives, volid)), plan.Entries(plannedBy(plannedMarks, volid))
+	if len(marks) < len(archives) {
+		return archives[len(marks)].(Archive)
 	}
 	return Archive{VolID: volid, Ours: true}
+}
+
+// plannedBy is the key of what one planned backup makes, beside that of all.
+func plannedBy(key string, volid builtin.Later[builtin.VolID]) string {
+	return key + " of " + string(volid.From) + string(volid.Value)
 }
 
 // marked is the archive with the verification in its notes.

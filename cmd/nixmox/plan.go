@@ -45,6 +45,9 @@ func changesOf(p *engine.Plan) []*engine.PlannedCall {
 // keepPlan saves the plan where -o says, and prints it where --json does.
 func (a *app) keepPlan(f *engineFlags, shown io.Writer, p *engine.Plan) error {
 	if f.json {
+		if err := p.Encode(); err != nil {
+			return err
+		}
 		if err := json.NewEncoder(shown).Encode(map[string]any{"plan": p, "calls": p.Calls}); err != nil {
 			return err
 		}
@@ -109,8 +112,8 @@ func planText(p *engine.Plan, s style) string {
 			}
 			fmt.Fprintf(&b, "\n      %s", s.paint(faint, "because of "+c.At.String()+", call "+string(c.Place)))
 			b.WriteString(clean(resultText(c.Outcome, "      ")))
-			if c.Fault != nil {
-				fmt.Fprintf(&b, "\n      %s", s.paint(red, "it would fail: "+clean(brief(string(c.Fault)))))
+			if c.Err != nil {
+				fmt.Fprintf(&b, "\n      %s", s.paint(red, "it would fail: "+clean(c.Err.Error())))
 			}
 			b.WriteByte('\n')
 		}

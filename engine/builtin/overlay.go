@@ -29,7 +29,8 @@ func (o *Overlay) Entries(key string) []any {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return append([]any(nil), o.entries[key]...)
+	// Entries are only ever appended, so what is there now may be shared.
+	return o.entries[key][:len(o.entries[key]):len(o.entries[key])]
 }
 
 // Assume notes something the plan takes for granted because it cannot look.

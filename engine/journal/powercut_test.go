@@ -40,7 +40,7 @@ func takeCuts(t *testing.T) []cut {
 		ok(t, err)
 		cuts[len(cuts)-1].entries = r.Entries()
 	}
-	for i := range 40 {
+	for i := range 25 {
 		read, change := fmt.Sprint(2*i+1), fmt.Sprint(2*i+2)
 		ok(t, r.Read(ended(read)))
 		record(r.Begun(intent(change)))
@@ -51,8 +51,8 @@ func takeCuts(t *testing.T) []cut {
 		}
 		record(r.Ended(e))
 	}
-	if len(cuts) != 120 {
-		t.Fatalf("%d commits, want 120", len(cuts))
+	if len(cuts) != 75 {
+		t.Fatalf("%d commits, want 75", len(cuts))
 	}
 	return cuts
 }
