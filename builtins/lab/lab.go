@@ -26,6 +26,7 @@ type Options struct {
 	Dir     string         // the estate's folder, made with mode 0700, kept from run to run
 	Fresh   bool           // start anew: what the lab itself made in Dir is removed first
 	Begin   time.Time      // the time at which a new estate begins; now when zero
+	Brief   bool           // it need not outlive a power cut, so nothing waits for the disk
 	Clock   ClockMode      // how time passes while tasks run
 	Faults  []Fault        // what goes wrong, see ParseFault
 	Addr    string         // where to listen; "127.0.0.1:0" when empty
@@ -106,12 +107,12 @@ func Open(o Options) (_ *Lab, err error) {
 		if err := os.RemoveAll(f.path(mountsDir)); err != nil {
 			return nil, fmt.Errorf("clearing the lab in %s: %w", f.dir, err)
 		}
-		begin := time.Now()
-		if !o.Begin.IsZero() {
-			begin = o.Begin
+		if o.Begin.IsZero() {
+			l.st = newEstate(time.Now())
+		} else {
+			l.st = newEstate(o.Begin)
+			l.st.Offset = time.Until(o.Begin)
 		}
-		l.st = newEstate(begin)
-		l.st.Offset = time.Until(begin)
 		if err := l.makeStorages(); err != nil {
 			return nil, err
 		}
@@ -201,7 +202,7 @@ func (l *Lab) save() error {
 	if err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
 	}
-	if err := writeFile(l.folder.path(stateFile), b, true); err != nil {
+	if err := writeFile(l.folder.path(stateFile), b, !l.opt.Brief); err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
 	}
 	return nil

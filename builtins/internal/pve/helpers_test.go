@@ -3,12 +3,19 @@ package pve
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -65,6 +72,7 @@ func hostWith(t *testing.T, handler http.Handler, change func(*Config)) (*Client
 	t.Helper()
 	srv := httptest.NewUnstartedServer(handler)
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{quickCertificate()}}
 	srv.StartTLS()
 	clk := newClock()
 	cfg := Config{
@@ -81,6 +89,26 @@ func hostWith(t *testing.T, handler http.Handler, change func(*Config)) (*Client
 	t.Cleanup(func() { _ = c.Close(); srv.Close() })
 	return c, clk, srv
 }
+
+// quickCertificate is one for all hosts. httptest's own is of RSA, whose
+// handshakes take most of the time of these tests.
+var quickCertificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a host"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"example.com"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
 
 // answer writes a raw answer, since Go's server knows neither Proxmox's
 // reasons nor its statuses. Proxmox closes the connection after an error.

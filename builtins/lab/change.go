@@ -1,0 +1,361 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What is here is the other hand: whoever changes an estate beside Proxmox's
+// API, as administrators, other tools and bad disks do. Tests are its users.
+
+// A GuestChange says what shall become of a guest. What is nil stays as it is
+// or, of a new guest, is as usual.
+type GuestChange struct {
+	Kind     string // qemu or lxc; only of a new guest, qemu when empty
+	Node     *string
+	Name     *string
+	Running  *bool
+	Template *bool
+	Lock     *string // "" unlocks
+	Pool     *string
+	Tags     []string          // nil: as they are
+	Config   map[string]string // entries of the configuration; an empty one removes it
+}
+
+// ChangeGuest changes a guest, or adds it if there is none with that id.
+func (l *Lab) ChangeGuest(id int, c GuestChange) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.st.guest(id)
+	isNew := g == nil
+	switch {
+	case isNew && (id < 100 || id > 999999999):
+		return fmt.Errorf("adding guest %d: Proxmox numbers guests from 100 on", id)
+	case isNew && c.Kind == "lxc":
+		g = ct(id, l.st.Nodes[0].Name, fmt.Sprintf("ct%d", id), "", "debian", 1, 1, 4)
+	case isNew && (c.Kind == "qemu" || c.Kind == ""):
+		g = vm(id, l.st.Nodes[0].Name, fmt.Sprintf("vm%d", id), "", 1, 1, 4)
+	case isNew:
+		return fmt.Errorf("adding guest %d: %q is no kind of guest: there are qemu and lxc", id, c.Kind)
+	case c.Kind != "" && c.Kind != g.Type:
+		return fmt.Errorf("changing guest %d: it is of kind %s and stays so; remove it first", id, g.Type)
+	}
+	if c.Node != nil && l.st.node(*c.Node) == nil {
+		return fmt.Errorf("guest %d: there is no node %q", id, *c.Node)
+	}
+	if c.Pool != nil && *c.Pool != "" && l.st.pool(*c.Pool) == nil {
+		return fmt.Errorf("guest %d: there is no pool %q", id, *c.Pool)
+	}
+	if isNew {
+		g.Running, g.Since, g.PID = true, l.now(), 1000+id
+		l.st.Guests = append(l.st.Guests, g)
+	}
+	c.apply(g, l.now())
+	return l.save()
+}
+
+func (c GuestChange) apply(g *guest, now time.Time) {
+	set(&g.Node, c.Node)
+	set(&g.Lock, c.Lock)
+	set(&g.Pool, c.Pool)
+	if c.Name != nil {
+		g.Name = *c.Name
+		g.Config[map[string]string{"qemu": "name", "lxc": "hostname"}[g.Type]] = g.Name
+	}
+	if c.Tags != nil {
+		g.Tags = strings.Join(c.Tags, ";")
+		g.Config["tags"] = g.Tags
+	}
+	if c.Template != nil {
+		g.Template = *c.Template
+		delete(g.Config, "template")
+		if g.Template {
+			g.Config["template"], g.Running = 1, false
+		}
+	}
+	if c.Running != nil && *c.Running != g.Running {
+		g.Running, g.Since = *c.Running, now
+	}
+	for key, value := range c.Config {
+		if g.Config[key] = value; value == "" {
+			delete(g.Config, key)
+		}
+	}
+}
+
+func set[T any](dst, src *T) {
+	if src != nil {
+		*dst = *src
+	}
+}
+
+// RemoveGuest removes a guest. Its archives stay, as they do in Proxmox.
+func (l *Lab) RemoveGuest(id int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.st.Guests)
+	l.st.Guests = slices.DeleteFunc(l.st.Guests, func(g *guest) bool { return g.VMID == id })
+	if len(l.st.Guests) == n {
+		return fmt.Errorf("removing guest %d: there is none", id)
+	}
+	return l.save()
+}
+
+// AddFault has something go wrong from now on.
+func (l *Lab) AddFault(f Fault) error {
+	l.faults.add(f)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.applyGuestFaults()
+	return l.save()
+}
+
+func (f *faults) add(x Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list, f.used = append(f.list, x), append(f.used, 0)
+}
+
+// ClearFaults has everything go well from now on. Locks that faults gave to
+// guests stay.
+func (l *Lab) ClearFaults() {
+	l.faults.mu.Lock()
+	defer l.faults.mu.Unlock()
+	l.faults.list, l.faults.used = nil, nil
+}
+
+// SetTime sets the clock. Forward, everything happens that happens until then;
+// back is what a clock does that was wrong, and no task may run meanwhile.
+func (l *Lab) SetTime(t time.Time) error {
+	if d := t.Sub(l.Now()); d >= 0 {
+		l.Advance(d)
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.anyRunning() {
+		return fmt.Errorf("setting the clock back to %s: a task is running", t.Format(time.RFC3339))
+	}
+	l.st.Offset += t.Sub(l.now())
+	if err := l.writeClock(); err != nil {
+		return err
+	}
+	return l.save()
+}
+
+// A GuestState is a guest as it is.
+type GuestState struct {
+	ID                int
+	Kind, Node, Name  string
+	Running, Template bool
+	Lock, Pool        string
+	Tags              []string
+	Config            map[string]string
+	Snapshots         []string
+}
+
+// Guests are all guests, by id.
+func (l *Lab) Guests() []GuestState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]GuestState, 0, len(l.st.Guests))
+	for _, g := range l.st.Guests {
+		s := GuestState{ID: g.VMID, Kind: g.Type, Node: g.Node, Name: g.Name, Running: g.Running, Template: g.Template, Lock: g.Lock, Pool: g.Pool,
+			Tags: splitList(g.Tags), Config: map[string]string{}}
+		for key := range g.Config {
+			s.Config[key] = g.config(key)
+		}
+		for _, snap := range g.Snapshots {
+			s.Snapshots = append(s.Snapshots, snap.Name)
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b GuestState) int { return a.ID - b.ID })
+	return out
+}
+
+// A TaskState is a task as it is.
+type TaskState struct {
+	UPID, Node, Kind, ID, User string
+	Begin, End                 time.Time // End is zero while it runs
+	Status                     string
+	Log                        []string
+}
+
+// Tasks are all tasks that the estate remembers, oldest first.
+func (l *Lab) Tasks() []TaskState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]TaskState, 0, len(l.st.Tasks))
+	for _, t := range l.st.Tasks {
+		out = append(out, TaskState{UPID: t.upid(), Node: t.Node, Kind: t.Type, ID: t.ID, User: string(t.User), Begin: t.Start, End: t.End,
+			Status: t.Status, Log: slices.Clone(t.Log)})
+	}
+	return out
+}
+
+// State is everything about the estate but the files of its storages, as it is
+// kept: what has changed nothing leaves it byte for byte as it was.
+func (l *Lab) State() ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.st.encode()
+}
+
+// An ArchiveState is an archive as it lies on its storage.
+type ArchiveState struct {
+	VolID, Storage, Node string // Node is the first that sees it
+	Guest                int
+	Kind                 string
+	Begin                time.Time
+	Size                 int64
+	Notes                string // all of them
+	Protected            bool
+	File                 string // where it really is
+}
+
+// Archives are the archives on a storage, by node and name.
+func (l *Lab) Archives(store string) ([]ArchiveState, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.st.storage(store)
+	if s == nil || s.Type != "dir" {
+		return nil, fmt.Errorf("listing archives: there is no storage %q that keeps files", store)
+	}
+	var out []ArchiveState
+	for _, n := range l.st.Nodes {
+		for _, v := range l.volumes(s, n.Name) {
+			if v.content != "backup" {
+				continue
+			}
+			notes, err := os.ReadFile(v.file + ".notes")
+			if err != nil && !os.IsNotExist(err) {
+				return nil, fmt.Errorf("reading the notes of %s: %w", v.id(), err)
+			}
+			out = append(out, ArchiveState{VolID: v.id(), Storage: store, Node: n.Name, Guest: v.vmid, Kind: v.subtype, Begin: time.Unix(v.ctime, 0).UTC(),
+				Size: v.size, Notes: string(notes), Protected: v.protected, File: v.file})
+		}
+		if s.Shared {
+			break
+		}
+	}
+	return out, nil
+}
+
+// An OldArchive is one that was made some time ago, by whomever.
+type OldArchive struct {
+	Guest     int
+	Storage   string
+	Begin     time.Time // the storage keeps whole seconds
+	Notes     string
+	Protected bool
+}
+
+// AddArchive puts a copy of a guest on a storage.
+func (l *Lab) AddArchive(a OldArchive) (ArchiveState, error) {
+	add := func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		g, s := l.st.guest(a.Guest), l.st.storage(a.Storage)
+		switch {
+		case g == nil:
+			return fmt.Errorf("adding an archive of guest %d: there is no such guest", a.Guest)
+		case s == nil || s.Type != "dir" || !s.holds("backup"):
+			return fmt.Errorf("adding an archive of guest %d: there is no storage %q for archives", a.Guest, a.Storage)
+		}
+		a.Begin = a.Begin.UTC().Truncate(time.Second)
+		if l.exists(&vzdumpJob{Storage: a.Storage}, g.Node, archiveName(g, a.Begin, "zstd")) {
+			return fmt.Errorf("adding an archive of guest %d: there is one of %s", a.Guest, a.Begin.Format(time.DateTime))
+		}
+		return l.oldArchive(g, a.Storage, a.Begin, a.Notes, a.Protected)
+	}
+	if err := add(); err != nil {
+		return ArchiveState{}, err
+	}
+	all, err := l.Archives(a.Storage)
+	if err != nil {
+		return ArchiveState{}, err
+	}
+	i := slices.IndexFunc(all, func(x ArchiveState) bool { return x.Guest == a.Guest && x.Begin.Equal(a.Begin) })
+	if i < 0 {
+		return ArchiveState{}, fmt.Errorf("the archive of guest %d of %s was made, and is not listed", a.Guest, a.Begin.Format(time.DateTime))
+	}
+	return all[i], nil
+}
+
+// archive finds an archive by its volume id.
+func (l *Lab) archive(volid string) (ArchiveState, error) {
+	store, _, _ := strings.Cut(volid, ":")
+	all, err := l.Archives(store)
+	if err != nil {
+		return ArchiveState{}, err
+	}
+	i := slices.IndexFunc(all, func(x ArchiveState) bool { return x.VolID == volid })
+	if i < 0 {
+		return ArchiveState{}, fmt.Errorf("there is no archive %s", volid)
+	}
+	return all[i], nil
+}
+
+// SetNotes writes the notes of an archive.
+func (l *Lab) SetNotes(volid, notes string) error {
+	return l.onArchive(volid, func(v *volume) error { return v.setNotes(notes) })
+}
+
+// Protect protects an archive, or no longer.
+func (l *Lab) Protect(volid string, on bool) error {
+	return l.onArchive(volid, func(v *volume) error { return v.protect(on) })
+}
+
+// Damage spoils the file of an archive: truncate or flip.
+func (l *Lab) Damage(volid, how string) error {
+	if how != "truncate" && how != "flip" {
+		return fmt.Errorf("damaging %s: %q is no damage: there are truncate and flip", volid, how)
+	}
+	return l.onArchive(volid, func(v *volume) error { return spoil(v.file, how) })
+}
+
+// RemoveArchive removes an archive, protected or not.
+func (l *Lab) RemoveArchive(volid string) error {
+	return l.onArchive(volid, func(v *volume) error { return v.remove() })
+}
+
+func (l *Lab) onArchive(volid string, do func(*volume) error) error {
+	a, err := l.archive(volid)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, name, _ := strings.Cut(volid, ":")
+	v, err := l.parseVolume(l.st.storage(a.Storage), a.Node, name)
+	if err == nil {
+		err = do(v)
+	}
+	if err != nil {
+		return fmt.Errorf("changing %s: %w", volid, err)
+	}
+	return nil
+}
+
+// SetStorage changes how full a storage is and what it keeps by itself;
+// nil stays as it is.
+func (l *Lab) SetStorage(name string, prune *string, used *int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.st.storage(name)
+	if s == nil {
+		return fmt.Errorf("changing the storage %q: there is none", name)
+	}
+	if prune != nil {
+		if _, wrong := parsePrune(*prune); wrong != "" {
+			return fmt.Errorf("changing the storage %q: %s", name, wrong)
+		}
+	}
+	set(&s.Prune, prune)
+	set(&s.Used, used)
+	return l.save()
+}
