@@ -391,7 +391,7 @@ func TestDoesNotLoad(t *testing.T) {
 		{"kwargs", "def main(**kw):\n    pass\n", "cannot take *args"},
 		{"parameter like a flag", "def main(timeout = 1):\n    pass\n", "--timeout is a flag of nixmox"},
 		{"default without a type", "def main(a = []):\n    pass\n", "needs a type in Args"},
-		{"unknown type", "def main(a = None):\n    \"\"\"\n    Args:\n      a (nonsense): x\n    \"\"\"\n", `the type "nonsense"`},
+		{"unknown type", "def main(a = None):\n    \"\"\"\n    Args:\n      a (nonsense): x\n    \"\"\"\n", `its type in Args is "nonsense"`},
 		{"described but not there", "def main():\n    \"\"\"\n    Args:\n      a: x\n    \"\"\"\n", "no parameter of main"},
 		{"needs computed", "needs(box = [\"re\" + \"ad\"])\ndef main():\n    pass\n", "a need is a literal string"},
 		{"needs twice", "needs(box = [])\nneeds(box = [])\ndef main():\n    pass\n", "declared twice"},

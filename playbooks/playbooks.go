@@ -4,7 +4,8 @@ package playbooks
 
 import "embed"
 
-// FS has every shipped playbook at its root.
+// FS has every shipped playbook at its root. They are named one by one because
+// no pattern leaves out their tests; a test holds that none is missing.
 //
-//go:embed *.star
+//go:embed backup.star
 var FS embed.FS

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nixmox/cmd/nixmox/playtest"
 	"nixmox/engine"
 	"nixmox/engine/source"
 	"nixmox/playbooks"
@@ -73,6 +74,9 @@ func (a *app) check(ctx context.Context, e *engine.Engine, names []string, asJSO
 }
 
 func problemsOf(ctx context.Context, e *engine.Engine, name string) (source.Problems, error) {
+	if playtest.IsTest(name) {
+		return testProblems(ctx, name)
+	}
 	p, err := loadPlaybook(ctx, e, name)
 	if list, ok := errors.AsType[source.Problems](err); ok {
 		return list, nil

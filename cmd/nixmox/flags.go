@@ -158,10 +158,10 @@ func (v *paramValue) Set(text string) error {
 }
 
 func (v *paramValue) Type() string {
-	switch {
-	case v.param.Type.Kind == builtin.KindBool:
+	switch v.param.Type.Kind {
+	case builtin.KindBool:
 		return "bool" // pflag shows no word for it
-	case v.param.Type.Kind == builtin.KindList:
+	case builtin.KindList:
 		return v.param.Type.Elem.Name + ",…"
 	}
 	return v.param.Type.Name

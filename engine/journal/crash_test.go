@@ -52,7 +52,7 @@ func place(e Entry) int {
 // TestKilled kills a process that records, again and again, at no chosen
 // moment, while another one records in the same journal and is not disturbed.
 func TestKilled(t *testing.T) {
-	rounds := 300
+	rounds := 200
 	if testing.Short() {
 		rounds = 30
 	}

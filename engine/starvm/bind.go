@@ -1,6 +1,7 @@
 package starvm
 
 import (
+	"errors"
 	"fmt"
 
 	"go.starlark.net/starlark"
@@ -106,7 +107,7 @@ func (s *strand) bindArgs(f *builtin.Func, args starlark.Tuple, kwargs []starlar
 }
 
 func badArg(f *builtin.Func, i int, err error) error {
-	if stop, ok := err.(*builtin.Stop); ok {
+	if stop, ok := errors.AsType[*builtin.Stop](err); ok {
 		return stop
 	}
 	name := "argument"

@@ -194,7 +194,7 @@ func (m *machine) value(v any) (starlark.Value, error) {
 	case *builtin.Record:
 		return m.record(v)
 	}
-	return nil, fmt.Errorf("Starlark cannot hold a %T", v)
+	return nil, fmt.Errorf("a %T cannot be held by Starlark", v)
 }
 
 func (m *machine) list(v []any) (starlark.Value, error) {

@@ -78,7 +78,7 @@ func paramType(named string, value starlark.Value) (*builtin.Type, error) {
 	if named != "" {
 		t, ok := typeNames[named]
 		if !ok {
-			return nil, fmt.Errorf("Args gives it the type %q; there are string, int, float, bool, duration, size, list, ints", named)
+			return nil, fmt.Errorf("its type in Args is %q; there are string, int, float, bool, duration, size, list, ints", named)
 		}
 		return t, nil
 	}
@@ -144,7 +144,7 @@ func argsSection(doc string) (map[string]described, []string, error) {
 		}
 		m := argLine.FindStringSubmatch(text)
 		if m == nil {
-			return out, order, fmt.Errorf("Args: %q is not of the form name (type, ENV): text", text)
+			return out, order, fmt.Errorf("in Args %q is not of the form name (type, ENV): text", text)
 		}
 		d := described{doc: m[3]}
 		for word := range strings.SplitSeq(m[2], ",") {
