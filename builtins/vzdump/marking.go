@@ -107,9 +107,8 @@ func (v *vzdump) previewMark(ctx context.Context, a MarkArgs) (Archive, error) {
 // mark them one after the other, so each mark counts for the next (overlaid
 // counts alike).
 func nextPlanned(plan *builtin.Overlay, volid builtin.Later[builtin.VolID]) Archive {
-	archives, marks := plan.Entries(plannedBy(plannedArchives, volid)), plan.Entries(plannedBy(plannedMarks, volid))
-	if len(marks) < len(archives) {
-		return archives[len(marks)].(Archive)
+	if a, ok := plan.At(plannedBy(plannedArchives, volid), plan.Count(plannedBy(plannedMarks, volid))).(Archive); ok {
+		return a
 	}
 	return Archive{VolID: volid, Ours: true}
 }

@@ -29,8 +29,30 @@ func (o *Overlay) Entries(key string) []any {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	// Entries are only ever appended, so what is there now may be shared.
-	return o.entries[key][:len(o.entries[key]):len(o.entries[key])]
+	return append([]any(nil), o.entries[key]...)
+}
+
+// Count is how many planned things a key has.
+func (o *Overlay) Count(key string) int {
+	if o == nil {
+		return 0
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.entries[key])
+}
+
+// At is one planned thing of a key, by its number from 0; nil if there is none.
+func (o *Overlay) At(key string, i int) any {
+	if o == nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if i < 0 || i >= len(o.entries[key]) {
+		return nil
+	}
+	return o.entries[key][i]
 }
 
 // Assume notes something the plan takes for granted because it cannot look.

@@ -169,7 +169,7 @@ func (db *DB) find(tx *sql.Tx, id string) (key int64, full string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
 	var ids []string
 	for rows.Next() {
 		var n int64
@@ -207,7 +207,7 @@ WHERE run=? ORDER BY nth`, key)
 	if err != nil {
 		return info, n, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
 	for rows.Next() {
 		var s Source
 		if err := rows.Scan(&s.Name, &s.Shown, &s.Digest, &s.Text); err != nil {

@@ -102,7 +102,7 @@ var filled = sync.OnceValue(func() string {
 			for i := range 1000 {
 				nth := batch*1000 + i
 				key := int64(nth + 1)
-				state, ended := Done, any(nanos(epoch))
+				state, ended := Done, nanos(epoch)
 				if nth%5000 == 0 {
 					state, ended = InDoubt, nil
 				}

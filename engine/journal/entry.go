@@ -60,7 +60,7 @@ func loadEntries(tx *sql.Tx, run int64) ([]*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
 	var entries []*Entry
 	for rows.Next() {
 		var e Entry

@@ -108,7 +108,7 @@ var errClosed = errors.New("the journal is closed")
 
 // problem makes an error of the journal of one from the driver.
 func (db *DB) problem(tried string, err error) error {
-	switch err.(type) {
+	switch err.(type) { //nolint:errorlint // it is about this very error, whatever it wraps
 	case nil, *Error, *DamagedError, *NewerError, *ExistsError, *NotFoundError, *AmbiguousError:
 		return err // said already
 	}

@@ -92,7 +92,7 @@ func (db *DB) Runs(f Filter) ([]RunInfo, error) {
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
 		for rows.Next() {
 			var i RunInfo
 			if err := i.scan(rows); err != nil {

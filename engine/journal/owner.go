@@ -93,7 +93,7 @@ func (db *DB) owned(id string) (pid int, live bool) {
 	if err != nil {
 		return 0, false // no file, no owner
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only asked
 	lock := unix.Flock_t{Type: unix.F_WRLCK}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil || lock.Type == unix.F_UNLCK {
 		return 0, false

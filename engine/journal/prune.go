@@ -54,7 +54,7 @@ func (db *DB) pruneSome(olderThan time.Time, after int64) (removed int, last int
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
 		var keys []int64
 		for rows.Next() {
 			var key int64

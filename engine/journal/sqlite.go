@@ -110,7 +110,7 @@ func (db *DB) alone(fn func() error) error {
 	folder := filepath.Join(db.dir, lockFolder)
 	f, err := os.Open(folder)
 	if err == nil {
-		defer f.Close() // which ends the lock
+		defer func() { _ = f.Close() }() // which ends the lock
 		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
 		}
