@@ -247,3 +247,32 @@ func TestScope(t *testing.T) {
 		})
 	}
 }
+
+// TestRest: named arguments that no field has go to the dict that takes them.
+func TestRest(t *testing.T) {
+	type open struct {
+		Name   string         `name:"name"`
+		Params map[string]any `name:"params" default:"" rest:""`
+	}
+	f := builtin.NewPure("f", "F.", func(_ context.Context, a open) (open, error) { return a, nil })
+	bound, err := f.Bind([]any{"x"}, []builtin.Named{{Name: "n", Value: int64(1)}, {Name: "params", Value: map[string]any{"m": "y", "n": int64(2)}}})
+	if err != nil || !reflect.DeepEqual(bound, open{"x", map[string]any{"n": int64(2), "m": "y"}}) {
+		t.Errorf("bound %+v (%v)", bound, err)
+	}
+	if _, err := f.Bind(nil, []builtin.Named{{Name: "n", Value: int64(1)}}); err == nil || !strings.Contains(err.Error(), "name is missing") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := f.Bind([]any{"x"}, []builtin.Named{{Name: "n", Value: int64(1)}, {Name: "params", Value: int64(3)}}); err == nil {
+		t.Error("a number was taken for a dict")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a text takes the rest")
+		}
+	}()
+	builtin.NewPure("g", "G.", func(context.Context, struct {
+		Rest string `name:"rest" rest:""`
+	}) (struct{}, error) {
+		return struct{}{}, nil
+	})
+}

@@ -196,9 +196,11 @@ func (f *Func) Bind(positional []any, named []Named) (any, error) {
 		values[i], given[i] = n.Value, true
 	}
 	if i := f.Args.restIndex(); len(rest) > 0 {
-		if dict, ok := values[i].(map[string]any); ok {
-			maps.Copy(rest, dict)
+		dict, isDict := values[i].(map[string]any)
+		if !isDict && given[i] {
+			return nil, f.badArgs(fmt.Sprintf("%s: want a dict, got %s", fields[i].Name, NeutralName(values[i])))
 		}
+		maps.Copy(rest, dict)
 		values[i], given[i] = rest, true
 	}
 	args := reflect.New(f.Args.goType).Elem()

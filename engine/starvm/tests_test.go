@@ -20,7 +20,7 @@ func TestFilesOfTests(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"none", "def helper():\n    pass\n", "there is no test"},
 		{"one that is loaded is not of this file", "load(\"lib.star\", \"test_not_here\")\n", "there is no test"},
-		{"with parameters", "def test_a(x):\n    pass\n", "p_test.star:1:5: test_a takes parameters"},
+		{"with parameters", "def test_a(x):\n    pass\n", "p_test.star:1:1: test_a takes parameters"},
 		{"with needs", "needs(m = [\"read\"])\ndef test_a():\n    pass\n", "declares no needs"},
 		{"a call at the top level", "m.thing()\ndef test_a():\n    pass\n", "may only be called from main"},
 		{"an unknown name", "def test_a():\n    nothing()\n", "undefined: nothing"},
