@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -53,6 +54,9 @@ func (s style) paint(color, text string) string {
 // clean takes from a text what would steer a terminal: hosts and guests
 // choose many of the words that are shown.
 func clean(text string) string {
+	if isPrintable(text) {
+		return text
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
@@ -62,6 +66,15 @@ func clean(text string) string {
 		}
 		return r
 	}, text)
+}
+
+func isPrintable(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; (c < ' ' || c > '~') && c != '\n' {
+			return false
+		}
+	}
+	return true
 }
 
 // jsonSink writes events as they are, one a line.
@@ -165,8 +178,11 @@ func (t *textSink) line(e event.Event, color, text string) {
 }
 
 func shorten(text string, width int) string {
+	if width <= 1 || len(text) <= width {
+		return text
+	}
 	runes := []rune(text)
-	if width <= 1 || len(runes) <= width {
+	if len(runes) <= width {
 		return text
 	}
 	return string(runes[:width-1]) + "…"
@@ -228,14 +244,21 @@ func valueText(v any) string {
 	return string(text)
 }
 
-// resultText is the result of a planned change, a field a line, without what
-// is empty and what only the run will know.
+// resultText is the result of a planned change, without what is empty and
+// what only the run will know: on one line, or with a line for each item of
+// its lists.
 func resultText(typed builtin.Typed, indent string) string {
 	if typed.Type == nil {
 		return ""
 	}
 	record, ok := typed.Type.Neutral(typed.Value).(*builtin.Record)
 	if !ok {
+		return ""
+	}
+	if !slices.ContainsFunc(record.Values, isList) {
+		if text := itemText(record); text != "" {
+			return "\n" + indent + text
+		}
 		return ""
 	}
 	var b strings.Builder
@@ -250,6 +273,8 @@ func resultText(typed builtin.Typed, indent string) string {
 	}
 	return b.String()
 }
+
+func isList(v any) bool { _, ok := v.([]any); return ok }
 
 func itemText(v any) string {
 	record, ok := v.(*builtin.Record)

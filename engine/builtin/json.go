@@ -30,6 +30,16 @@ func (t Typed) MarshalJSON() ([]byte, error) {
 // as it encodes them.
 func MarshalNeutral(v any) ([]byte, error) {
 	switch v := v.(type) {
+	case nil:
+		return []byte("null"), nil
+	case bool:
+		return strconv.AppendBool(nil, v), nil
+	case int64:
+		return strconv.AppendInt(nil, v, 10), nil
+	case string:
+		if isPlain(v) {
+			return append(append(append(make([]byte, 0, len(v)+2), '"'), v...), '"'), nil
+		}
 	case *Record:
 		var b bytes.Buffer
 		b.WriteByte('{')
@@ -85,6 +95,16 @@ func MarshalNeutral(v any) ([]byte, error) {
 		return []byte(`"(a value of the language)"`), nil //nolint:nilerr // such values are shown, never read back
 	}
 	return text, nil
+}
+
+// isPlain reports that a text stands in JSON as it is, which most do.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 func marshalList(list []any) ([]byte, error) {
