@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -58,7 +59,7 @@ func openEstate(f *engineFlags) (*estate, error) {
 		return nil, err
 	}
 	e := &estate{config: c, engine: &engine.Engine{Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits,
-		LockDir: filepath.Join(state, "locks"), LockWait: time.Duration(f.wait), Reserved: reservedFlags(), Secret: c.secret, Version: version}}
+		LockDir: lockDir(state, os.Geteuid() == 0 && f.lab == "" && c.Lab == nil), LockWait: time.Duration(f.wait), Reserved: reservedFlags(), Secret: c.secret, Version: version}}
 	e.keepJournal(state)
 	proxmox, err := c.proxmox()
 	if err != nil {
@@ -88,6 +89,18 @@ func openEstate(f *engineFlags) (*estate, error) {
 	}
 	return e, nil
 }
+
+// lockDir is where locks are files. Runs of root, whatever their state
+// folders, exclude one another through one folder, which a reboot empties;
+// others, and those in a lab, through their state folder.
+func lockDir(state string, shared bool) string {
+	if shared && os.MkdirAll(runDir, 0o700) == nil {
+		return runDir
+	}
+	return filepath.Join(state, "locks")
+}
+
+const runDir = "/run/nixmox"
 
 // definitions is an engine that can load playbooks and describe functions,
 // for commands that perform nothing.
