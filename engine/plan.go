@@ -111,24 +111,10 @@ func (n *noted) planned() PlannedCall {
 	}
 	if sort, values, ok := call.Func.Scope(call.Args); ok && len(values) > 0 {
 		c.Target = sort + " " + strings.Join(values, ", ")
-	} else if ok {
-		c.Target = targetToCome(call)
+	} else if from := call.Func.ScopeToCome(call.Args); from != "" {
+		c.Target = "what call " + string(from) + " makes"
 	}
 	return c
-}
-
-// targetToCome names what an earlier call of the plan will make.
-func targetToCome(call *builtin.Call) string {
-	record, ok := call.Func.Args.Neutral(call.Args).(*builtin.Record)
-	if !ok {
-		return ""
-	}
-	argument, _, _ := call.Func.ScopeOf()
-	value, _ := record.Get(argument)
-	if o, ok := value.(builtin.Opaque); ok {
-		return "what call " + string(o.From) + " makes"
-	}
-	return ""
 }
 
 // encode puts a call into the journal's form.

@@ -48,10 +48,25 @@ type PruneResult struct {
 	Kept    []Verdict `name:"kept" doc:"what stayed of these guests, and why"`
 }
 
-// same: name, time and size. An archive that was made anew under an old name
-// is another one.
-func (d Verdict) same(a Archive) bool {
-	return d.VolID == a.VolID && d.Node == a.Node && d.Time.Equal(a.Time) && d.Size == a.Size
+// identity is what makes an archive the one that was decided on: name, time
+// and size. One that was made anew under an old name is another one.
+type identity struct {
+	volid builtin.VolID
+	node  builtin.Node
+	time  int64 // Unix seconds, all that Proxmox keeps
+	size  int64
+}
+
+func (d Verdict) identity() identity { return identity{d.VolID.Value, d.Node, d.Time.Unix(), d.Size} }
+func (a Archive) identity() identity { return identity{a.VolID.Value, a.Node, a.Time.Unix(), a.Size} }
+
+// identities are those of a list; lists are of many thousands.
+func identities[T any](list []T, of func(T) identity) map[identity]bool {
+	out := make(map[identity]bool, len(list))
+	for _, x := range list {
+		out[of(x)] = true
+	}
+	return out
 }
 
 // listAgain lists as was listed for a decision: a shared storage on the same
@@ -88,22 +103,37 @@ func (v *vzdump) decidePrune(ctx context.Context, a PruneArgs) (PruneDecision, e
 // that is not marked as shared: each archive is then listed once by each node,
 // and to remove the one too many would remove the only one.
 func (a PruneArgs) oneFileTwice(all []Archive) error {
-	for i, x := range all {
-		j := slices.IndexFunc(all[:i], func(y Archive) bool {
-			return x.VolID.Known() && y.VolID == x.VolID && y.Node != x.Node && y.Size == x.Size
-		})
-		if j >= 0 {
+	type file struct {
+		volid builtin.VolID
+		size  int64
+	}
+	lists := map[file]builtin.Node{}
+	for i := range all {
+		x := &all[i]
+		f := file{x.VolID.Value, x.Size}
+		if other, twice := lists[f]; twice && other != x.Node && x.VolID.Known() {
 			return builtin.Faultf(builtin.Conflict, "%s", a.what()).
-				Saying(fmt.Sprintf("%s and %s both list %s with %d bytes, which may be one file", all[j].Node, x.Node, x.VolID.Value, x.Size)).
+				Saying(fmt.Sprintf("%s and %s both list %s with %d bytes, which may be one file", other, x.Node, x.VolID.Value, x.Size)).
 				Hinting("if both see the same folder: pvesm set %s --shared 1; if those are copies: node = %q", a.Storage, x.Node)
 		}
+		lists[f] = x.Node
 	}
 	return nil
 }
 
 // mine are the archives of the guests of this prune.
 func (a PruneArgs) mine(all []Archive) []Archive {
-	return slices.DeleteFunc(slices.Clone(all), func(x Archive) bool { return !slices.Contains(a.Guests, x.Guest) })
+	meant := map[builtin.VMID]bool{}
+	for _, id := range a.Guests {
+		meant[id] = true
+	}
+	var out []Archive
+	for i := range all {
+		if meant[all[i].Guest] {
+			out = append(out, all[i])
+		}
+	}
+	return out
 }
 
 // decide asks the engine's retention, which every prune of nixmox asks.
@@ -190,7 +220,8 @@ func (v *vzdump) prune(ctx context.Context, a PruneArgs, d PruneDecision) (Prune
 // gone counts how many of the removals have been made: those are the first
 // ones, because they are made in order, one by one. -1: it is not like that.
 func gone(d PruneDecision, now []Archive) int {
-	there := func(x Verdict) bool { return slices.ContainsFunc(now, x.same) }
+	listed := identities(now, Archive.identity)
+	there := func(x Verdict) bool { return listed[x.identity()] }
 	n := slices.IndexFunc(d.Remove, there)
 	if n < 0 {
 		return len(d.Remove)
@@ -211,20 +242,20 @@ func (a PruneArgs) unchanged(ctx context.Context, d PruneDecision, now []Archive
 		return builtin.Faultf(builtin.Conflict, "%s: the list has changed since it was decided what goes", a.what()).
 			Saying(fmt.Sprintf(format, args...)).Hinting("nothing was removed; prune again, and it is decided anew")
 	}
-	decided := slices.Concat(d.Remove, d.Stay)
+	decided, listed := identities(slices.Concat(d.Remove, d.Stay), Verdict.identity), identities(now, Archive.identity)
 	for _, x := range now {
-		if !slices.ContainsFunc(decided, func(y Verdict) bool { return y.same(x) }) {
+		if !decided[x.identity()] {
 			return conflict("%s (%s, %d bytes) is new or another one", x.VolID.Value, x.Time.Format(time.RFC3339), x.Size)
 		}
 	}
 	for _, y := range d.Stay {
-		if !slices.ContainsFunc(now, y.same) {
+		if !listed[y.identity()] {
 			return conflict("%s, which was to stay, is gone", laterText(y.VolID))
 		}
 	}
 	if gone(d, now) < 0 {
 		for _, y := range d.Remove {
-			if !slices.ContainsFunc(now, y.same) {
+			if !listed[y.identity()] {
 				return conflict("%s is gone, and nixmox would have removed another one first", y.VolID.Value)
 			}
 		}
@@ -235,9 +266,13 @@ func (a PruneArgs) unchanged(ctx context.Context, d PruneDecision, now []Archive
 	if err != nil {
 		return err
 	}
+	stays := map[identity]string{}
+	for _, x := range anew.Stay {
+		stays[x.identity()] = x.Reason
+	}
 	for _, y := range d.Remove {
-		if i := slices.IndexFunc(anew.Stay, func(x Verdict) bool { return x.VolID == y.VolID && x.Node == y.Node }); i >= 0 {
-			return conflict("%s was to go, and would stay now: %s", y.VolID.Value, anew.Stay[i].Reason)
+		if reason, ok := stays[y.identity()]; ok {
+			return conflict("%s was to go, and would stay now: %s", y.VolID.Value, reason)
 		}
 	}
 	return nil
@@ -287,7 +322,8 @@ func (v *vzdump) pruned(ctx context.Context, a PruneArgs, d PruneDecision) (Prun
 
 // outcome is what of a decision has come true.
 func (a PruneArgs) outcome(d PruneDecision, all []Archive) PruneResult {
-	there := func(x Verdict) bool { return slices.ContainsFunc(all, x.same) }
+	listed := identities(all, Archive.identity)
+	there := func(x Verdict) bool { return listed[x.identity()] }
 	return PruneResult{
 		Removed: slices.DeleteFunc(slices.Clone(d.Remove), there),
 		Kept:    slices.DeleteFunc(slices.Clone(d.Stay), func(x Verdict) bool { return !there(x) }),

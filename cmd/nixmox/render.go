@@ -210,12 +210,36 @@ func callOf(name string, args builtin.Typed) string {
 // them anyway.
 func notDefault(record *builtin.Record) []string {
 	var out []string
-	for i, f := range record.Type.Fields {
-		if text := valueText(record.Values[i]); !f.HasDefault || text != f.Default && text != quoted(f.Default) && text != "[]" {
-			out = append(out, f.Name+" = "+text)
+	for i := range record.Type.Fields {
+		if text := notDefaultField(record, i); text != "" {
+			out = append(out, text)
 		}
 	}
 	return out
+}
+
+func notDefaultField(record *builtin.Record, i int) string {
+	f := &record.Type.Fields[i]
+	text := valueText(record.Values[i])
+	if f.HasDefault && (text == f.Default || text == quoted(f.Default) || text == "[]") {
+		return ""
+	}
+	return f.Name + " = " + text
+}
+
+// recordText gives up on a record as soon as it is too long to be shown.
+func recordText(r *builtin.Record) string {
+	text, sep := r.Type.Name+"(", ""
+	for i := range r.Type.Fields {
+		if field := notDefaultField(r, i); field != "" {
+			text += sep + field
+			sep = ", "
+		}
+		if len(text) > 80 {
+			return r.Type.Name + "(…)"
+		}
+	}
+	return text + ")"
 }
 
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
@@ -231,11 +255,7 @@ func valueText(v any) string {
 	case time.Duration:
 		return v.String()
 	case *builtin.Record:
-		text := v.Type.Name + "(" + strings.Join(notDefault(v), ", ") + ")"
-		if len(text) > 80 {
-			return v.Type.Name + "(…)"
-		}
-		return text
+		return recordText(v)
 	}
 	text, err := builtin.MarshalNeutral(v)
 	if err != nil {

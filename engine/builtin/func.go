@@ -300,6 +300,15 @@ func (f *Func) Scope(args any) (sort string, values []string, ok bool) {
 	return f.scope.Scope, values, true
 }
 
+// ScopeToCome is the planned call that will make what this call names, "" if
+// that is known.
+func (f *Func) ScopeToCome(args any) Place {
+	if f.scope == nil || !f.scope.Type.Later {
+		return ""
+	}
+	return Place(reflect.ValueOf(args).FieldByIndex(f.scope.index).FieldByName("From").String())
+}
+
 // ScopeOf is the argument that needs match on, its sort, and whether there is one.
 func (f *Func) ScopeOf() (argument, sort string, ok bool) {
 	if f.scope == nil {
