@@ -103,7 +103,12 @@ func (r *run) closeRecord(report *Report) {
 		}
 		err = errors.Join(err, j.Close())
 	}
-	if err != nil && report.Err == nil {
+	if err != nil && report.Err != nil {
+		// The run has failed already, and its exit code says so.
+		r.log(builtin.Call{}, "error", "the journal cannot record the end of the run: "+err.Error())
+		return
+	}
+	if err != nil {
 		stop := builtin.Stopf(builtin.Unwritten, "the journal cannot record the end of the run: %v", err)
 		stop.Hint = "what the run did is done; put the state folder right"
 		report.Err, report.End, report.Exit = stop, Suspended, ExitCode(stop)
@@ -122,7 +127,8 @@ func encodeParams(params []builtin.Param, values map[string]any) (json.RawMessag
 	return json.Marshal(out)
 }
 
-// DecodeParams reads the parameters of a record or a plan. It gives a parameter that the record does not know, because the
+// DecodeParams reads the parameters of a record or a plan. It gives
+// a parameter that the record does not know, because the
 // playbook has got it since, its default.
 func DecodeParams(params []builtin.Param, text json.RawMessage) (map[string]any, error) {
 	var in map[string]json.RawMessage

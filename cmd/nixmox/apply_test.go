@@ -115,3 +115,30 @@ func (w *world) plan() string {
 	}
 	return file
 }
+
+// A run that carries out a plan and is killed is not resumed, since nothing
+// would hold it to the plan any more; it is cancelled, and what was begun is
+// settled.
+func TestAppliedRunIsNotResumed(t *testing.T) {
+	w := newWorld(t)
+	plan := w.plan()
+	if code, out := w.nixmox([]string{killEnv + "=begun:3"}, "apply", plan); code != -1 {
+		t.Fatalf("it was not killed: %d\n%s", code, out)
+	}
+	code, out := w.nixmox(nil, "runs", "--json")
+	id := regexp.MustCompile(`"ID":"(\w+)"`).FindStringSubmatch(out)
+	if code != 0 || id == nil {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	if code, out := w.nixmox(nil, "resume", id[1]); code != 2 || !strings.Contains(out, "nixmox cancel "+id[1]) {
+		t.Errorf("resumed: exit %d\n%s", code, out)
+	}
+	if code, out := w.nixmox(nil, "cancel", id[1]); code != 0 {
+		t.Errorf("cancelled: exit %d\n%s", code, out)
+	}
+	for _, asked := range w.asked() {
+		if strings.HasPrefix(asked, "DELETE ") {
+			t.Errorf("something was removed: %s", asked)
+		}
+	}
+}

@@ -151,6 +151,14 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // code.
 func (a *app) explain(err error) int {
 	if code, ok := errors.AsType[exitError](err); ok {
+		// What went wrong beside it, in closing things, has not been said.
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, e := range joined.Unwrap() {
+				if _, said := errors.AsType[exitError](e); !said {
+					a.writeError("nixmox", e)
+				}
+			}
+		}
 		return int(code)
 	}
 	a.writeError("nixmox", err)

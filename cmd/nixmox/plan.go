@@ -177,7 +177,12 @@ func (a *app) apply(ctx context.Context, f *engineFlags, path string) error {
 		if err := e.ready(p); err != nil {
 			return err
 		}
-		o := engine.Options{Params: params, Timeout: f.timeout, Kept: plan.Kept, Apply: plan}
+		kept.Applied = true
+		options, err := json.Marshal(kept)
+		if err != nil {
+			return err
+		}
+		o := engine.Options{Params: params, Timeout: f.timeout, Kept: options, Apply: plan}
 		return a.show(e, f, p.Name, false, func() (engine.Report, error) { return e.engine.Run(ctx, p, o), nil })
 	})
 }

@@ -24,6 +24,7 @@ type keptOptions struct {
 	Lab      bool   `json:"lab,omitempty"`
 	LabClock string `json:"lab_clock,omitempty"`
 	Folder   string `json:"folder,omitempty"` // in which the playbook's name was given
+	Applied  bool   `json:"applied,omitempty"` // the run carries out a saved plan
 }
 
 func (f *engineFlags) keep() (json.RawMessage, error) {
@@ -124,6 +125,10 @@ func (a *app) resume(ctx context.Context, f *engineFlags, id string, o engine.Re
 	var kept keptOptions
 	if err := json.Unmarshal(begun.Options, &kept); err != nil {
 		return fmt.Errorf("run %s: how to reach its estate cannot be read: %w", begun.ID, err)
+	}
+	if kept.Applied && !o.Cancel {
+		return usagef("nixmox cancel "+begun.ID+" settles what was begun and ends it; then plan again",
+			"run %s carries out a saved plan, and a resumed run is not held against it", begun.ID)
 	}
 	if f.config == "" {
 		f.config = kept.Config

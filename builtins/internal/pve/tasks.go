@@ -132,12 +132,6 @@ func (c *Client) taskStatus(upid UPID, raw rawTask) (TaskInfo, error) {
 		Saying("neither running nor stopped but \"" + string(raw.Status) + "\"")
 }
 
-// StopTask asks Proxmox to abort a task. It answers before the task has ended:
-// Wait for that.
-func (c *Client) StopTask(ctx context.Context, upid UPID) error {
-	return c.Delete(ctx, Path("/nodes/%s/tasks/%s", upid.Node, upid.String()), nil, nil)
-}
-
 func taskPath(upid UPID, what string) string {
 	return Path("/nodes/%s/tasks/%s/%s", upid.Node, upid.String(), what)
 }

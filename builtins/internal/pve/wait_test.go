@@ -345,16 +345,3 @@ func TestTaskLists(t *testing.T) {
 		}
 	}
 }
-
-func TestStopTask(t *testing.T) {
-	c, _ := host(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodDelete || r.URL.Path != "/api2/json/nodes/pve1/tasks/"+testUPID {
-			t.Error(r.Method, r.URL.Path)
-		}
-		data(w, nil)
-	}))
-	upid, _ := ParseUPID(testUPID)
-	if err := c.StopTask(context.Background(), upid); err != nil {
-		t.Error(err)
-	}
-}
