@@ -23,7 +23,7 @@ type keptOptions struct {
 	Config   string `json:"config,omitempty"`
 	Lab      bool   `json:"lab,omitempty"`
 	LabClock string `json:"lab_clock,omitempty"`
-	Folder   string `json:"folder,omitempty"` // in which the playbook's name was given
+	Folder   string `json:"folder,omitempty"`  // in which the playbook's name was given
 	Applied  bool   `json:"applied,omitempty"` // the run carries out a saved plan
 }
 
