@@ -33,7 +33,18 @@ type Reference struct {
 	Example string // Starlark, the body of a main; a test runs it against the lab
 	Source  string // the manual page, API path or source file it follows
 	Errors  []Kind // the kinds of Fault it returns
+	// Privileges are what the host must allow for a call; doctor compares
+	// them with what the token has.
+	Privileges []Privilege
 }
+
+// Privilege is one thing that the host must allow, in the host's own words.
+type Privilege struct {
+	Name string `json:"name"` // such as VM.Backup; several with | where one of them is enough
+	Path string `json:"path"` // on what; {guest} stands for the value of the argument guest
+}
+
+func (p Privilege) String() string { return p.Name + " on " + p.Path }
 
 // With adds to what the manual says.
 func (f Func) With(r Reference) Func { f.Reference = r; return f }

@@ -65,7 +65,10 @@ type funcView struct {
 	Result    typeView       `json:"result"`
 	Errors    []builtin.Kind `json:"errors,omitempty"`
 	Source    string         `json:"source,omitempty"`
-	Example   string         `json:"example,omitempty"`
+
+	Privileges []builtin.Privilege `json:"privileges,omitempty"`
+
+	Example string `json:"example,omitempty"`
 
 	ArgumentsSchema schema `json:"arguments_schema"`
 	ResultSchema    schema `json:"result_schema"`
@@ -140,7 +143,7 @@ func jsonFunc(f *builtin.Func) (funcView, error) {
 	}
 	return funcView{Name: f.QualifiedName(), Signature: signature(f, codeWidth), Summary: summary(f.Doc), Doc: f.Doc, Effect: f.Effect,
 		Locks: f.Effect.Alters(), NoSettle: f.NoSettle, Need: need(f), Arguments: args, Result: result,
-		Errors: f.Errors, Source: f.Source, Example: f.Example, ArgumentsSchema: in, ResultSchema: resultSchema(f)}, nil
+		Errors: f.Errors, Source: f.Source, Privileges: f.Privileges, Example: f.Example, ArgumentsSchema: in, ResultSchema: resultSchema(f)}, nil
 }
 
 func jsonFields(fields []builtin.Field, areArguments bool) ([]fieldView, error) {

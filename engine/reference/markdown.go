@@ -71,6 +71,9 @@ func (m *markdown) function(f *builtin.Func) {
 	if len(f.Errors) > 0 {
 		fmt.Fprintf(m, "- Errors: %s\n", kinds(f.Errors))
 	}
+	if len(f.Privileges) > 0 {
+		fmt.Fprintf(m, "- The token needs: %s\n", privileges(f))
+	}
 	if f.Source != "" {
 		fmt.Fprintf(m, "- Follows: %s\n", f.Source)
 	}

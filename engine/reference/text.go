@@ -79,6 +79,9 @@ func (p *page) function(f *builtin.Func) {
 	if len(f.Errors) > 0 {
 		p.item(2, "Errors", kinds(f.Errors))
 	}
+	if len(f.Privileges) > 0 {
+		p.item(2, "The token needs", privileges(f))
+	}
 	if f.Source != "" {
 		p.item(2, "Follows", f.Source)
 	}
@@ -151,6 +154,14 @@ func laterNote(t *builtin.Type) string {
 		return "; a plan may not know it yet"
 	}
 	return ""
+}
+
+func privileges(f *builtin.Func) string {
+	out := make([]string, len(f.Privileges))
+	for i, p := range f.Privileges {
+		out[i] = p.String()
+	}
+	return strings.Join(out, ", ")
 }
 
 func kinds(list []builtin.Kind) string {
