@@ -20,6 +20,7 @@ import (
 	"nixmox/engine/journal"
 	"nixmox/engine/language"
 	"nixmox/engine/policy"
+	"nixmox/engine/sandbox"
 	"nixmox/engine/source"
 )
 
@@ -30,6 +31,9 @@ type Engine struct {
 	Sink    event.Sink // hears what happens; nil for nobody
 	Clock   Clock
 	Limits  language.Limits
+	// Sandbox has playbooks evaluated in a process of their own; nil: in this
+	// one, which only tests of playbooks that they wrote themselves should do.
+	Sandbox *sandbox.Options
 	LockDir string // where locks are files; made when first needed
 	// LockWait is how long a lock is waited for.
 	LockWait time.Duration
@@ -85,7 +89,14 @@ func (e *Engine) Load(ctx context.Context, roots source.Roots, file string) (*Pl
 	if problem != nil {
 		return nil, problem
 	}
-	loaded, err := l.load(ctx, language.Definitions{Modules: e.Modules, AtHand: AtHand(), Limits: e.Limits}, roots, file)
+	d := language.Definitions{Modules: e.Modules, AtHand: AtHand(), Limits: e.Limits}
+	var loaded *language.Playbook
+	var err error
+	if e.Sandbox != nil {
+		loaded, err = sandbox.Load(ctx, *e.Sandbox, d, roots, file)
+	} else {
+		loaded, err = l.load(ctx, d, roots, file)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +108,19 @@ func (e *Engine) Load(ctx context.Context, roots source.Roots, file string) (*Pl
 		return nil, problems
 	}
 	return p, nil
+}
+
+// Evaluate is the life of a process that was started as an evaluator, with the
+// arguments that follow sandbox.Argument. It never returns.
+func Evaluate(args []string, modules []builtin.Module) {
+	sandbox.Serve(args, language.Definitions{Modules: modules, AtHand: AtHand()},
+		func(ctx context.Context, d language.Definitions, roots source.Roots, file string) (*language.Playbook, error) {
+			l, problem := languageOf(file)
+			if problem != nil {
+				return nil, problem
+			}
+			return l.load(ctx, d, roots, file)
+		})
 }
 
 func (e *Engine) checkParams(params []builtin.Param) source.Problems {

@@ -24,7 +24,7 @@ const (
 var stopExits = map[builtin.StopKind]int{
 	builtin.Denied: ExitDenied, builtin.InDoubt: ExitInDoubt, builtin.Cancelled: ExitInterrupted, builtin.Limit: ExitLimit,
 	builtin.Diverged: ExitFailed, builtin.TimedOut: ExitTimeout, builtin.PlanEnds: ExitDone,
-	builtin.Unwritten: ExitFailed, builtin.Moved: ExitFailed,
+	builtin.Unwritten: ExitFailed, builtin.Moved: ExitFailed, builtin.Died: ExitFailed,
 }
 
 // ExitCode is the exit code that an error stands for.

@@ -28,12 +28,9 @@ const lockLook = 200 * time.Millisecond
 // DefaultLockWait is how long a lock is waited for.
 const DefaultLockWait = 10 * time.Minute
 
-// heldKey finds, in a context, the keys that an enclosing with_lock holds.
-type heldKey struct{}
-
 func withLock(ctx context.Context, a withLockArgs) (builtin.Value, error) {
 	c := builtin.CallFrom(ctx)
-	if ctx.Value(heldKey{}) != nil {
+	if _, nested := builtin.HeldFrom(ctx); nested {
 		return nil, builtin.Faultf(builtin.Invalid, "with_lock %v", a.Keys).Because(errNested).Hinting("name all keys in the outer one")
 	}
 	if c.Run.Planned == nil { // a plan holds nobody up
@@ -43,14 +40,14 @@ func withLock(ctx context.Context, a withLockArgs) (builtin.Value, error) {
 		}
 		defer release()
 	}
-	return a.Fn.Call(context.WithValue(ctx, heldKey{}, a.Keys))
+	return a.Fn.Call(builtin.WithHeld(ctx, a.Keys))
 }
 
 // lock holds the keys of a change for as long as it takes.
 func (r *run) lock(next builtin.Performer) builtin.Performer {
 	return func(ctx context.Context, call builtin.Call) (any, error) {
 		keys := call.Func.Keys(call.Args)
-		if held, ok := ctx.Value(heldKey{}).([]string); ok {
+		if held, ok := builtin.HeldFrom(ctx); ok {
 			keys = slices.DeleteFunc(keys, func(k string) bool { return slices.Contains(held, k) })
 		}
 		if len(keys) == 0 {

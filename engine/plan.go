@@ -128,7 +128,7 @@ func (c *PlannedCall) encode() error {
 	}
 	c.Args, c.Decision = entry.Args, entry.Decision
 	if c.Err != nil {
-		c.Fault, err = encodeFault(call.Func, builtin.AsFault(c.Err))
+		c.Fault, err = call.Func.EncodeFault(builtin.AsFault(c.Err))
 		return err
 	}
 	c.Result, err = json.Marshal(c.Outcome)

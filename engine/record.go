@@ -61,7 +61,7 @@ func isOutcome(ctx context.Context, err error) bool {
 func (r *run) recordEnd(j *journal.Run, entry journal.Entry, call *builtin.Call, result any, outcome error) error {
 	var err error
 	if outcome != nil {
-		entry.Fault, err = encodeFault(call.Func, builtin.AsFault(outcome))
+		entry.Fault, err = call.Func.EncodeFault(builtin.AsFault(outcome))
 	} else {
 		entry.Result, err = json.Marshal(builtin.Typed{Type: call.Func.Result, Value: result})
 	}
@@ -136,48 +136,6 @@ func digest(call *builtin.Call, args []byte) string {
 	sum := sha256.New()
 	_, _ = fmt.Fprintf(sum, "%s %s", call.Func.QualifiedName(), args) // a hash takes every write
 	return hex.EncodeToString(sum.Sum(nil)[:16])
-}
-
-// recordedFault is a fault as the journal keeps it: kind and all, so that a
-// playbook takes the same way again.
-type recordedFault struct {
-	Kind    builtin.Kind       `json:"kind"`
-	What    string             `json:"what"`
-	Said    string             `json:"said,omitempty"`
-	Hint    string             `json:"hint,omitempty"`
-	Partial json.RawMessage    `json:"partial,omitempty"`
-	Stack   []builtin.Position `json:"stack,omitempty"`
-}
-
-func encodeFault(f *builtin.Func, fault *builtin.Fault) (json.RawMessage, error) {
-	if fault == nil {
-		return nil, errors.New("an error that is no fault")
-	}
-	out := recordedFault{Kind: fault.Kind, What: fault.What, Said: fault.Said, Hint: fault.Hint, Stack: fault.Stack}
-	if fault.Partial != nil {
-		partial, err := json.Marshal(builtin.Typed{Type: f.Result, Value: fault.Partial})
-		if err != nil {
-			return nil, err
-		}
-		out.Partial = partial
-	}
-	return json.Marshal(out)
-}
-
-func decodeFault(f *builtin.Func, text []byte) (*builtin.Fault, error) {
-	var in recordedFault
-	if err := json.Unmarshal(text, &in); err != nil {
-		return nil, err
-	}
-	out := &builtin.Fault{Kind: in.Kind, What: in.What, Said: in.Said, Hint: in.Hint, Stack: in.Stack}
-	if in.Partial != nil {
-		partial, err := f.Result.Decode(in.Partial)
-		if err != nil {
-			return nil, err
-		}
-		out.Partial = partial
-	}
-	return out, nil
 }
 
 // probe lets a test stop the process at a position of the journal's protocol.

@@ -140,7 +140,7 @@ func (r *run) settle(ctx context.Context, call *builtin.Call, handle string) (bu
 
 func outcomeOf(call *builtin.Call, e journal.Entry) (any, error) {
 	if e.Fault != nil {
-		f, err := decodeFault(call.Func, e.Fault)
+		f, err := call.Func.DecodeFault(e.Fault)
 		if err != nil {
 			return nil, unreadable(call, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"nixmox/engine"
 	"nixmox/engine/builtin"
 	"nixmox/engine/journal"
+	"nixmox/engine/sandbox"
 	"nixmox/stdlib"
 )
 
@@ -61,6 +62,7 @@ func openEstate(f *engineFlags) (*estate, error) {
 	e := &estate{config: c, engine: &engine.Engine{Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits,
 		LockDir: lockDir(state, os.Geteuid() == 0 && f.lab == "" && c.Lab == nil), LockWait: time.Duration(f.wait), Reserved: reservedFlags(), Secret: c.secret, Version: version}}
 	e.keepJournal(state)
+	e.engine.Sandbox = &sandbox.Options{Memory: engine.DefaultLimits.Memory}
 	proxmox, err := c.proxmox()
 	if err != nil {
 		return nil, err

@@ -18,8 +18,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nixmox/builtins"
 	"nixmox/engine"
 	"nixmox/engine/builtin"
+	"nixmox/engine/sandbox"
 )
 
 // version is set by the build: -ldflags "-X main.version=…".
@@ -29,7 +31,20 @@ func main() {
 	// Runs are short and their heaps small: collecting less often costs a few
 	// MiB and saves a quarter of the time of a large plan.
 	debug.SetGCPercent(400)
+	if len(os.Args) > 1 && os.Args[1] == sandbox.Argument {
+		evaluate(os.Args[2:])
+	}
 	os.Exit((&app{stdout: os.Stdout, stderr: os.Stderr}).main(os.Args[1:]))
+}
+
+// evaluate makes of this process an evaluator of playbooks, which knows the
+// definitions of the built-ins and performs none.
+func evaluate(args []string) {
+	modules, _, err := builtins.All(builtins.Config{})
+	if err != nil {
+		panic(err) // it is about definitions, which tests have seen
+	}
+	engine.Evaluate(args, modules)
 }
 
 // main is the whole program; its result is the exit code.

@@ -84,6 +84,22 @@ func (b *Branch) Fork(place Place, i int) *Branch {
 	return &Branch{prefix: string(place) + "." + strconv.Itoa(i) + ".", ReadOnly: b.ReadOnly, Depth: b.Depth + 1}
 }
 
+// BranchState is where a branch stands, for a process that goes on with it.
+type BranchState struct {
+	Prefix   string `json:"prefix,omitempty"`
+	Next     int    `json:"next,omitempty"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+	Depth    int    `json:"depth,omitempty"`
+}
+
+// State is where the branch stands.
+func (b *Branch) State() BranchState { return BranchState{b.prefix, b.next, b.ReadOnly, b.Depth} }
+
+// BranchAt is a branch that goes on from there.
+func BranchAt(s BranchState) *Branch {
+	return &Branch{prefix: s.Prefix, next: s.Next, ReadOnly: s.ReadOnly, Depth: s.Depth}
+}
+
 // Call is one use of a built-in: its place in the run, its definition, its
 // typed arguments (a value of the definition's argument struct).
 type Call struct {
@@ -185,6 +201,21 @@ type Callback interface {
 	Fork(branch *Branch, args ...Value) func(ctx context.Context) (Value, error)
 	// True is what the language takes a value for in a condition.
 	True(v Value) bool
+}
+
+type heldKey struct{}
+
+// WithHeld returns a context whose calls find the keys locked that an
+// enclosing with_lock holds.
+func WithHeld(ctx context.Context, keys []string) context.Context {
+	return context.WithValue(ctx, heldKey{}, keys)
+}
+
+// HeldFrom are the keys that the context's with_lock holds; ok is false
+// outside one.
+func HeldFrom(ctx context.Context) (keys []string, ok bool) {
+	keys, ok = ctx.Value(heldKey{}).([]string)
+	return keys, ok
 }
 
 type branchKey struct{}

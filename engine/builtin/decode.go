@@ -3,9 +3,12 @@ package builtin
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,6 +40,11 @@ func (t *Type) Decode(text []byte) (any, error) {
 func (t *Type) fromJSON(raw any) (any, error) {
 	if raw == nil {
 		return t.zeroNeutral(), nil
+	}
+	if m, ok := raw.(map[string]any); ok && t.Later && len(m) == 1 {
+		if from, ok := m["known_after"].(string); ok {
+			return Opaque{From: Place(from)}, nil
+		}
 	}
 	if t.text && (raw == "" || raw == json.Number("0")) {
 		return unset{}, nil // a result may be empty where an argument may not
@@ -156,4 +164,98 @@ func untyped(raw any) (any, error) {
 		}
 	}
 	return raw, nil
+}
+
+// DecodeArgs makes the typed arguments of a call from what Typed encoded of
+// them, as Bind would of a language's values: every check of the border is
+// made again, because whoever sent the text may not have made it. Only in a
+// plan may a value be one that is not known yet.
+func (f *Func) DecodeArgs(text []byte, plan bool) (any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var raw map[string]any
+	if err := decoder.Decode(&raw); err != nil {
+		return nil, f.badArgs(err.Error())
+	}
+	var named []Named
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		i := f.Args.fieldIndex(name)
+		if i < 0 {
+			return nil, f.badArgs(fmt.Sprintf("has no argument %q", name))
+		}
+		if field := &f.Args.Fields[i]; !field.leftOut(raw[name]) {
+			v, err := field.Type.given(raw[name], plan)
+			if err != nil {
+				return nil, f.badArgs(fmt.Sprintf("%s: %v", name, err))
+			}
+			named = append(named, Named{name, v})
+		}
+	}
+	return f.Bind(nil, named)
+}
+
+// leftOut reports whether a value is the zero one that stands for a default
+// which has no text.
+func (f *Field) leftOut(raw any) bool {
+	return f.HasDefault && f.Default == "" && (raw == nil || f.Type.text && (raw == "" || raw == json.Number("0")))
+}
+
+// given makes a neutral value of decoded JSON, as a language would give it.
+func (t *Type) given(raw any, plan bool) (any, error) {
+	if m, ok := raw.(map[string]any); ok && t.Later && len(m) == 1 {
+		if from, ok := m["known_after"].(string); ok {
+			if !plan {
+				return nil, errors.New("only in a plan may it be unknown")
+			}
+			return Opaque{From: Place(from)}, nil
+		}
+	}
+	switch raw := raw.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		if t.Kind == KindTime {
+			return time.Parse(time.RFC3339Nano, raw)
+		}
+	case []any:
+		if t.Kind == KindList {
+			out := make([]any, len(raw))
+			for i, e := range raw {
+				v, err := t.Elem.given(e, plan)
+				if err != nil {
+					return nil, fmt.Errorf("item %d: %w", i, err)
+				}
+				out[i] = v
+			}
+			return out, nil
+		}
+	case map[string]any:
+		switch t.Kind {
+		case KindSecret:
+			name, _ := raw["secret"].(string)
+			return NamedSecret(name), nil
+		case KindMap, KindRecord:
+			out := make(map[string]any, len(raw))
+			for name, e := range raw {
+				inner := t.Elem
+				if t.Kind == KindRecord {
+					i := t.fieldIndex(name)
+					if i < 0 {
+						return nil, fmt.Errorf("%s has no field %q", article(t.Name), name)
+					}
+					if t.Fields[i].leftOut(e) {
+						continue
+					}
+					inner = t.Fields[i].Type
+				}
+				v, err := inner.given(e, plan)
+				if err != nil {
+					return nil, fmt.Errorf("%q: %w", name, err)
+				}
+				out[name] = v
+			}
+			return out, nil
+		}
+	}
+	return untyped(raw)
 }

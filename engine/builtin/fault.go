@@ -106,6 +106,7 @@ const (
 	TimedOut  StopKind = "timeout"   // the run's own deadline (--timeout)
 	PlanEnds  StopKind = "plan_ends" // a plan cannot know what would happen from here
 	Moved     StopKind = "moved"     // the world is not as it was when the plan being applied was made
+	Died      StopKind = "died"      // the process that evaluated the playbook is gone
 	Unwritten StopKind = "unwritten" // the journal cannot be written, so nothing more is done
 )
 

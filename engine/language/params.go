@@ -63,3 +63,17 @@ var typeNames = map[string]*builtin.Type{
 	"list":     builtin.TypeOf(reflect.TypeFor[[]string]()),
 	"ints":     builtin.TypeOf(reflect.TypeFor[[]int64]()),
 }
+
+// TypeWord is the word that names the type of a parameter; TypeNamed is the
+// type that a word names, nil for none.
+func TypeWord(t *builtin.Type) string {
+	for word, named := range typeNames {
+		if named.Same(t) {
+			return word
+		}
+	}
+	return ""
+}
+
+// TypeNamed is the type of parameters that a word names; nil for none.
+func TypeNamed(word string) *builtin.Type { return typeNames[word] }

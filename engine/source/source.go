@@ -5,6 +5,7 @@
 package source
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -185,17 +186,23 @@ func (r Roots) Load(main string, loads func(*File) ([]Ref, error)) (*Graph, erro
 		g.Files = append(g.Files, f)
 		return f, nil
 	}
-	f, err := visit(main, builtin.Position{})
-	if err != nil {
+	if _, err := visit(main, builtin.Position{}); err != nil {
 		return nil, err
 	}
-	g.Main = f
+	return NewGraph(g.Files), nil
+}
+
+// NewGraph is the graph of files in the order in which they load one another;
+// the playbook itself is the last.
+func NewGraph(files []*File) *Graph {
+	g := &Graph{Main: files[len(files)-1], Files: files, byName: make(map[string]*File, len(files))}
 	sum := sha256.New()
-	for _, f := range g.Files {
+	for _, f := range files {
+		g.byName[f.Name] = f
 		_, _ = fmt.Fprintf(sum, "%s %q\n", f.Digest, f.Name) // a hash takes every write
 	}
 	g.Digest = hex.EncodeToString(sum.Sum(nil))
-	return g, nil
+	return g
 }
 
 // resolve turns what a load names into a File's Name. It refuses whatever
@@ -222,27 +229,37 @@ func resolve(from *File, target string) (string, error) {
 }
 
 func (r Roots) read(name string, at builtin.Position) (*File, error) {
-	if r.stored != nil {
-		if f, ok := r.stored[name]; ok {
-			return f, nil
-		}
-		return nil, ProblemAt(at, "%s is not in the run's record", name)
-	}
-	f := &File{Name: name, Shown: r.Shown + name}
-	root, rest := r.Playbook, name
-	if lib, ok := strings.CutPrefix(name, Std); ok {
-		root, rest, f.Shown = r.Std, lib, name
-	}
-	text, err := readFile(root, rest)
+	f, err := r.Read(name)
 	if err != nil {
 		p := &Problem{At: at, What: fmt.Sprintf("cannot read %s: %v", f.Shown, reason(err))}
 		if errors.Is(err, fs.ErrNotExist) {
 			p.What = f.Shown + ": no such file"
 		}
 		if strings.HasPrefix(name, Std) {
-			p.Hint = "libraries there are: " + list(r.Std)
+			p.Hint = "libraries there are: " + cmp.Or(strings.Join(r.Libraries(), ", "), "none")
 		}
 		return nil, p
+	}
+	return f, nil
+}
+
+// Read reads one file of the roots by its Name. Beside an error the file has
+// its names only; fs.ErrNotExist is one.
+func (r Roots) Read(name string) (*File, error) {
+	f := &File{Name: name, Shown: r.Shown + name}
+	if r.stored != nil {
+		if stored, ok := r.stored[name]; ok {
+			return stored, nil
+		}
+		return f, errors.New("it is not in the run's record")
+	}
+	root, rest := r.Playbook, name
+	if lib, ok := strings.CutPrefix(name, Std); ok {
+		root, rest, f.Shown = r.Std, lib, name
+	}
+	text, err := readFile(root, rest)
+	if err != nil {
+		return f, err
 	}
 	f.Text = text
 	sum := sha256.Sum256(text)
@@ -280,16 +297,14 @@ func reason(err error) error {
 	return err
 }
 
-func list(root fs.FS) string {
-	if root == nil {
-		return "none"
+// Libraries are the names of the standard library's files.
+func (r Roots) Libraries() []string {
+	if r.Std == nil {
+		return nil
 	}
-	names, err := fs.Glob(root, "*.star")
-	if err != nil || len(names) == 0 {
-		return "none"
-	}
+	names, _ := fs.Glob(r.Std, "*") // the pattern is a good one
 	for i := range names {
 		names[i] = Std + names[i]
 	}
-	return strings.Join(names, ", ")
+	return names
 }

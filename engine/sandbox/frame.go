@@ -1,0 +1,188 @@
+package sandbox
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+
+	"nixmox/engine/builtin"
+	"nixmox/engine/language"
+	"nixmox/engine/policy"
+	"nixmox/engine/source"
+)
+
+// A frame is 4 bytes of length, 1 of kind, 8 of id, little-endian, and a JSON
+// text. The length counts what follows it. Answers bear the id of what they
+// answer, so that any number may be under way at once.
+const (
+	frameHead = 1 + 8
+	// maxFrame bounds a frame in either direction: a list of some ten thousand
+	// guests has a few MiB.
+	maxFrame = 64 << 20
+)
+
+// kind says what a frame is.
+type kind byte
+
+// From the evaluator, and, below, from the engine.
+const (
+	kindReady  kind = 'r' // it is locked down, and what the kernel could not give
+	kindFile   kind = 'f' // asks for a file of the playbook
+	kindLoaded kind = 'l' // the playbook has loaded, or does not check
+	kindCall   kind = 'c' // asks for a call
+	kindLog    kind = 'g' // writes into the run's log
+	kindLock   kind = 'k' // asks for locks
+	kindUnlock kind = 'u' // gives locks back; no answer
+	kindDefer  kind = 'd' // keeps a function for the end of the run; no answer
+	kindEnded  kind = 'e' // main, or a function that was kept, has ended
+
+	kindLoad   kind = 'L' // a playbook to load
+	kindMain   kind = 'M' // run main
+	kindKept   kind = 'K' // run a function that was kept for the end
+	kindAnswer kind = 'A' // of file, call or lock
+	kindCancel kind = 'X' // what runs is to stop
+)
+
+type frame struct {
+	kind kind
+	id   uint64
+	body []byte
+}
+
+// decode reads the body; what is too much or missing in it is an error where
+// that matters, by the checks of whoever asked.
+func (f *frame) decode(v any) error {
+	if err := json.Unmarshal(f.body, v); err != nil {
+		return fmt.Errorf("a frame of kind %q: %w", f.kind, err)
+	}
+	return nil
+}
+
+// What the frames say.
+type (
+	readyBody struct {
+		Missing []string `json:"missing,omitempty"`
+	}
+	loadBody struct {
+		File      string          `json:"file"`
+		Libraries []string        `json:"libraries,omitempty"` // names in the standard library
+		Shown     string          `json:"shown"`               // how a person names the playbook's folder
+		Limits    language.Limits `json:"limits"`
+	}
+	fileBody struct {
+		Name string `json:"name"`
+	}
+	loadedBody struct {
+		Doc      string          `json:"doc,omitempty"`
+		Needs    []policy.Need   `json:"needs,omitempty"`
+		Params   []paramBody     `json:"params,omitempty"`
+		Files    []string        `json:"files,omitempty"` // in the order of the graph
+		Uses     []language.Used `json:"uses,omitempty"`
+		Problems source.Problems `json:"problems,omitempty"`
+		Error    string          `json:"error,omitempty"`
+	}
+	mainBody struct {
+		Run      string          `json:"run"`
+		Playbook string          `json:"playbook"`
+		Plan     bool            `json:"plan,omitempty"`
+		Params   json.RawMessage `json:"params"`
+	}
+	callBody struct {
+		Place    builtin.Place    `json:"place"`
+		Call     string           `json:"call"`
+		Args     json.RawMessage  `json:"args"`
+		At       builtin.Position `json:"at"`
+		ReadOnly bool             `json:"read_only,omitempty"`
+		Depth    int              `json:"depth,omitempty"`
+		Held     []string         `json:"held,omitempty"` // keys that an enclosing with_lock holds
+	}
+	answerBody struct {
+		Result json.RawMessage `json:"result,omitempty"`
+		Fault  json.RawMessage `json:"fault,omitempty"`
+		Stop   *builtin.Stop   `json:"stop,omitempty"`
+		Text   []byte          `json:"text,omitempty"`   // of a file
+		Absent bool            `json:"absent,omitempty"` // there is no such file
+		Error  string          `json:"error,omitempty"`  // why there is no text
+	}
+	logBody struct {
+		Place builtin.Place    `json:"place,omitempty"`
+		At    builtin.Position `json:"at"`
+		Level string           `json:"level"`
+		Text  string           `json:"text"`
+	}
+	lockBody struct {
+		Place builtin.Place    `json:"place"`
+		At    builtin.Position `json:"at"`
+		Keys  []string         `json:"keys"`
+	}
+	deferBody struct {
+		Place builtin.Place    `json:"place"`
+		At    builtin.Position `json:"at"`
+	}
+	keptBody struct {
+		Kept   uint64              `json:"kept"`
+		Branch builtin.BranchState `json:"branch"`
+	}
+	endedBody struct {
+		Fault  json.RawMessage     `json:"fault,omitempty"`
+		Stop   *builtin.Stop       `json:"stop,omitempty"`
+		Branch builtin.BranchState `json:"branch,omitzero"`
+	}
+)
+
+// conn sends and receives frames. Sending is safe for many goroutines.
+type conn struct {
+	mu sync.Mutex
+	w  io.Writer
+	r  *bufio.Reader
+}
+
+func newConn(rw io.ReadWriter) *conn { return &conn{w: rw, r: bufio.NewReaderSize(rw, 64<<10)} }
+
+// send writes a frame in one piece.
+func (c *conn) send(k kind, id uint64, body any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("a frame of kind %q: %w", k, err)
+	}
+	if len(text)+frameHead > maxFrame {
+		return fmt.Errorf("a frame of kind %q has %d bytes, more than %d", k, len(text), maxFrame)
+	}
+	head := make([]byte, 4+frameHead, 4+frameHead+len(text))
+	binary.LittleEndian.PutUint32(head, uint32(frameHead+len(text)))
+	head[4] = byte(k)
+	binary.LittleEndian.PutUint64(head[5:], id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err = c.w.Write(append(head, text...))
+	return err
+}
+
+// receive reads the next frame. A length that cannot be is an error before
+// anything is set aside for it, and a long frame is read piece by piece.
+func (c *conn) receive() (*frame, error) {
+	var head [4 + frameHead]byte
+	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(head[:])
+	if n < frameHead || n > maxFrame {
+		return nil, fmt.Errorf("a frame says it has %d bytes", n)
+	}
+	f := &frame{kind: kind(head[4]), id: binary.LittleEndian.Uint64(head[5:])}
+	left := int(n) - frameHead
+	f.body = make([]byte, 0, min(left, 64<<10))
+	for left > 0 {
+		piece := min(left, max(cap(f.body)-len(f.body), 64<<10))
+		start := len(f.body)
+		f.body = append(f.body, make([]byte, piece)...)
+		if _, err := io.ReadFull(c.r, f.body[start:]); err != nil {
+			return nil, fmt.Errorf("a frame is cut short: %w", err)
+		}
+		left -= piece
+	}
+	return f, nil
+}
