@@ -59,7 +59,7 @@ func (l *Lab) may(who principal, path, priv string) bool {
 	if vmid, ok := strings.CutPrefix(path, "/vms/"); ok && priv == "VM.Backup" && l.faults.hit("vzdump", vmid, "deny") != nil {
 		return false
 	}
-	return who.isRoot() || slices.Contains(mainPrivileges, priv)
+	return who.isRoot() || slices.Contains(mainPrivileges, priv) && l.faults.hit("privilege", priv, "missing") == nil
 }
 
 // need fails unless who has one of the privileges on the path.

@@ -121,8 +121,14 @@ func getNextID(c *call) (any, error) {
 
 func getNodeTime(c *call) (any, error) {
 	now := c.now().Unix()
+	if c.faults.hit("clock", c.v("node"), "skew") != nil {
+		now += clockSkew
+	}
 	return obj{"time": now, "localtime": now, "timezone": "UTC"}, nil
 }
+
+// clockSkew is how many seconds a clock with the fault skew is ahead.
+const clockSkew = 90
 
 func getNodeStatus(c *call) (any, error) {
 	n := c.st.node(c.v("node"))

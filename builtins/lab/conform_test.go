@@ -31,6 +31,8 @@ var conformCases = []conformCase{
 	{method: "GET", path: "/cluster/resources", params: []string{"type", "storage"}},
 	{method: "GET", path: "/cluster/tasks", label: "/cluster/tasks"},
 	{method: "GET", path: "/cluster/nextid", label: "/cluster/nextid"},
+	{method: "GET", path: "/cluster/backup-info/not-backed-up", label: "/cluster/backup-info/not-backed-up"},
+	{method: "GET", path: "/nodes/pve1/version"},
 	{method: "GET", path: "/pools", label: "/pools"},
 	{method: "GET", path: "/pools", params: []string{"poolid", "production"}},
 	{method: "GET", path: "/pools/production"},

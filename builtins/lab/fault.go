@@ -11,7 +11,7 @@ import (
 
 // A Fault is something that goes wrong on request.
 type Fault struct {
-	Target string // vzdump, storage, list, api, token or guest
+	Target string // vzdump, storage, list, api, token, guest, clock or privilege
 	ID     string // which one; "*" for all
 	Kind   string // what goes wrong
 	Text   string // of vzdump's kind text
@@ -45,6 +45,8 @@ var faultKinds = []struct {
 	{"api", "METHOD /PATH", []string{"595", "596", "500", "403", "401", "drop", "slow"}},
 	{"token", "", []string{"expired"}},
 	{"guest", "VMID", []string{"locked"}},
+	{"clock", "NODE", []string{"skew"}},
+	{"privilege", "NAME", []string{"missing"}},
 }
 
 // FaultHelp says which faults there are, one a line.
@@ -108,6 +110,8 @@ func ParseFault(s string) (Fault, error) {
 			return bad("%s needs an ID: %s:%s", f.Target, f.Target, k.id)
 		case k.id == "VMID" && !isDigits(f.ID) && f.ID != "*":
 			return bad("%q is not a VMID", f.ID)
+		case k.target == "privilege" && !slices.Contains(allPrivileges, f.ID):
+			return bad("Proxmox knows no privilege %q", f.ID)
 		case k.target == "list" && f.ID != k.id:
 			return bad("the only list is guests")
 		case k.target == "api" && !validAPIGlob(f.ID):

@@ -12,6 +12,7 @@ var clusterRoutes = []route{
 	{method: "GET", pattern: "/cluster/status", handle: getClusterStatus, privilege: "Sys.Audit", on: "/"},
 	{method: "GET", pattern: "/cluster/resources", handle: getResources, params: []param{{name: "type", enum: []string{"vm", "storage", "node", "sdn"}}}},
 	{method: "GET", pattern: "/cluster/tasks", handle: getClusterTasks},
+	{method: "GET", pattern: "/cluster/backup-info/not-backed-up", handle: getNotBackedUp, privilege: "Sys.Audit", on: "/"},
 	{method: "GET", pattern: "/cluster/nextid", handle: getNextID, params: []param{vmidFilter}},
 
 	{method: "GET", pattern: "/pools", handle: getPools, params: []param{{name: "poolid", format: poolFormat}, {name: "type", enum: guestTypes, requires: "poolid"}}},
@@ -19,6 +20,7 @@ var clusterRoutes = []route{
 
 	{method: "GET", pattern: "/nodes", handle: getNodes},
 	{method: "GET", pattern: "/nodes/{node}/status", handle: getNodeStatus, privilege: "Sys.Audit", on: onNode},
+	{method: "GET", pattern: "/nodes/{node}/version", handle: getVersion},
 	{method: "GET", pattern: "/nodes/{node}/time", handle: getNodeTime, privilege: "Sys.Audit", on: onNode},
 
 	{method: "GET", pattern: "/nodes/{node}/tasks", handle: getTasks, params: []param{

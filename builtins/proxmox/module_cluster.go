@@ -19,15 +19,17 @@ func (cl client) clusterFuncs() []builtin.Func {
 			}),
 		builtin.NewRead("tasks", tasksDoc, cl.tasks).
 			With(builtin.Reference{
-				Example: "for task in proxmox.tasks(kind = \"vzdump\", failed = True):\n    log(task.upid + \": \" + task.status)",
-				Source:  "GET /nodes/{node}/tasks, pvenode(1)",
-				Errors:  always(builtin.NotFound, builtin.Invalid),
+				Example:    "for task in proxmox.tasks(kind = \"vzdump\", failed = True):\n    log(task.upid + \": \" + task.status)",
+				Source:     "GET /nodes/{node}/tasks, pvenode(1)",
+				Privileges: []builtin.Privilege{{Name: "Sys.Audit", Path: "/nodes/{node}"}},
+				Errors:     always(builtin.NotFound, builtin.Invalid),
 			}),
 		builtin.NewRead("task", "Look at one task: its state and its log as they are now.", cl.task).
 			With(builtin.Reference{
-				Example: "for task in proxmox.tasks(limit = 1):\n    for line in proxmox.task(task.upid).log:\n        log(line)",
-				Source:  "GET /nodes/{node}/tasks/{upid}/status and /log, pvenode(1)",
-				Errors:  always(builtin.NotFound, builtin.Invalid),
+				Example:    "for task in proxmox.tasks(limit = 1):\n    for line in proxmox.task(task.upid).log:\n        log(line)",
+				Source:     "GET /nodes/{node}/tasks/{upid}/status and /log, pvenode(1)",
+				Privileges: []builtin.Privilege{{Name: "Sys.Audit", Path: "/nodes/{node}"}},
+				Errors:     always(builtin.NotFound, builtin.Invalid),
 			}),
 	}
 }
