@@ -24,7 +24,7 @@ func token(ctx context.Context, e *examination) bool {
 		// The same words for an unknown, a wrong and an expired one (recorded).
 		user, name, _ := strings.Cut(id, "!")
 		e.add(Error, id, fmt.Sprintf("Proxmox says: %s: it is unknown, its secret is wrong, or it or its user has expired or is disabled", api),
-			fmt.Sprintf("on the host: pveum user token list %s; a new secret: pveum user token remove %s %s && pveum user token add %s %s --privsep 0", user, user, name, user, name))
+			fmt.Sprintf("on the host: pveum user token list %s; a new secret: pveum user token delete %s %s && pveum user token add %s %s --privsep 0", user, user, name, user, name))
 		return false
 	case err != nil:
 		e.unseen(Error, id, err)
@@ -52,12 +52,6 @@ func privileges(ctx context.Context, e *examination) bool {
 	lacking := 0
 	for _, n := range merged(e.Needs, e.major()) {
 		lacking += e.compare(have, n)
-	}
-	for _, n := range merged(Own, e.major()) {
-		if !slices.ContainsFunc(e.expand(n.Path), func(path string) bool { return !grants(have, path, n.Name) }) {
-			continue
-		}
-		e.add(Note, id, "it lacks "+n.String()+", so doctor cannot see clocks and the tasks of others", e.grant(n.Name, aclPath(n.Path)))
 	}
 	if lacking == 0 {
 		e.add(OK, id, "it has all that the playbooks need", "")
@@ -94,19 +88,15 @@ func (e *examination) compare(have pve.Permissions, n Need) int {
 	level, on, grantOn := Warning, some(missing), missing[0]
 	if len(missing) == len(paths) {
 		level, grantOn = Error, aclPath(n.Path)
-		if len(paths) > 1 {
-			on = n.Path
-		}
+		on = grantOn
 	}
 	cure := e.grant(n.Name, grantOn)
 	if len(missing) > 1 && level == Warning {
 		cure += ", and so on"
 	}
-	e.add(level, e.Config.TokenID, fmt.Sprintf("it lacks %s on %s, which %s needs", alternatives(n.Name), on, n.For), cure)
+	e.add(level, e.Config.TokenID, fmt.Sprintf("it lacks %s on %s, needed by %s", strings.ReplaceAll(n.Name, "|", " or "), on, n.For), cure)
 	return 1
 }
-
-func alternatives(names string) string { return strings.ReplaceAll(names, "|", " or ") }
 
 func grants(have pve.Permissions, path, names string) bool {
 	return slices.ContainsFunc(strings.Split(names, "|"), func(name string) bool { return have.Has(path, name) })

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nixmox/builtins/internal/pve"
+	"nixmox/engine/builtin"
 )
 
 // node is what one node says of itself: five requests, however many guests it
@@ -53,6 +54,12 @@ func nodes(ctx context.Context, e *examination) bool {
 		}
 	}
 	each(e.online(), func(n *node) { n.look(ctx, e) })
+	for _, n := range e.nodes {
+		if f := builtin.AsFault(n.versionErr); f != nil && f.Kind == builtin.Unreachable {
+			n.Status = "silent"
+			e.add(Warning, n.Node.Node, "it is online, but does not answer; nothing on it was looked at: "+f.Error(), f.Hint)
+		}
+	}
 	quorate, said := e.quorum(ctx, len(offline))
 	const cure = "on a node: pvecm status; start the nodes that are down"
 	switch {
@@ -90,6 +97,7 @@ func (e *examination) quorum(ctx context.Context, offline int) (bool, string) {
 	return true, "no cluster"
 }
 
+// online are the nodes that are up and answer.
 func (e *examination) online() []*node {
 	return slices.DeleteFunc(slices.Clone(e.nodes), func(n *node) bool { return !n.Online() })
 }
@@ -164,8 +172,12 @@ const (
 func clocks(_ context.Context, e *examination) bool {
 	const cure = "on both machines: timedatectl (NTP service: active), chronyc tracking"
 	zones := map[string][]string{}
-	var good []string
+	var good, hidden []string
 	for _, n := range e.online() {
+		if f := builtin.AsFault(n.timeErr); f != nil && f.Kind == builtin.Forbidden {
+			hidden = append(hidden, n.Node.Node)
+			continue
+		}
 		if n.timeErr != nil {
 			e.unseen(Warning, n.Node.Node, n.timeErr)
 			continue
@@ -187,6 +199,9 @@ func clocks(_ context.Context, e *examination) bool {
 	}
 	if len(good) > 0 {
 		e.add(OK, some(good), fmt.Sprintf("within %s of this machine's clock", skewNoticed), "")
+	}
+	if hidden != nil {
+		e.add(Warning, some(hidden), "not checked: the token lacks Sys.Audit on the nodes, without which it sees no clocks, and no tasks of others", e.grant("Sys.Audit", "/nodes"))
 	}
 	if len(zones) > 1 {
 		var parts []string

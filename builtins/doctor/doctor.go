@@ -43,8 +43,8 @@ type Need struct {
 	For string // a function, such as vzdump.backup
 }
 
-// Own is what doctor itself needs to see all: the clocks and the tasks of
-// others. Without it those checks are not made, and all else is.
+// Own is what doctor itself needs to see the clocks, and the tasks of others.
+// Without it those checks are not made, and all others are.
 var Own = []Need{{Privilege: builtin.Privilege{Name: "Sys.Audit", Path: "/nodes/{node}"}, For: "doctor"}}
 
 // Patient is what is to be examined.
@@ -70,14 +70,15 @@ func Examine(ctx context.Context, p Patient) []Finding {
 	}
 	defer func() { _ = client.Close() }() // it lets idle connections go
 	e := &examination{Patient: p, client: client}
-	sound := map[string]bool{}
+	stopped := map[string]string{} // by check: the one that kept it from being made
 	for _, c := range checks {
 		e.check = c.name
-		if c.after != "" && !sound[c.after] {
-			e.notChecked(c.subject, "the check "+c.after+" did not come through", "cure what "+c.after+" found first")
-			continue
+		if at := stopped[c.after]; at != "" {
+			stopped[c.name] = at
+			e.notChecked(c.subject, at+" must be well first", "cure what "+at+" found")
+		} else if !c.look(ctx, e) {
+			stopped[c.name] = c.name
 		}
-		sound[c.name] = c.look(ctx, e)
 	}
 	return e.findings
 }
@@ -99,7 +100,7 @@ var checks = []struct {
 	{"storage", "the storages", "nodes", storages},
 	{"mount", "the storages", "storage", mounts},
 	{"guests", "the guests", "nodes", guests},
-	{"locks", "this machine", "", exclusion},
+	{"exclusion", "this machine", "", exclusion},
 }
 
 // examination is what has been found so far, and what later checks need of it.

@@ -42,6 +42,10 @@ func (e *examination) locked() {
 			continue
 		}
 		name := "guest " + g.VMID.String()
+		if g.Lock == "suspended" { // to disk: a state, and nobody's work
+			e.add(Note, name, "it is suspended to disk; a backup needs it running or stopped", "qm resume "+g.VMID.String())
+			continue
+		}
 		look := fmt.Sprintf("on %s: pvenode task list --vmid %s; nixmox never breaks a lock; if surely nothing works on it: %s unlock %s", g.Node, g.VMID, toolOf(g), g.VMID)
 		i := slices.IndexFunc(e.nodes, func(n *node) bool { return n.Node.Node == g.Node })
 		if i < 0 || !e.nodes[i].Online() || e.nodes[i].tasksErr != nil || e.nodes[i].timeErr != nil {
@@ -53,7 +57,7 @@ func (e *examination) locked() {
 			return t.ID == g.VMID.String() || t.Type == "vzdump" && t.ID == ""
 		})
 		if j < 0 {
-			e.add(Warning, name, "it is locked ("+g.Lock+"), and no task of "+g.Node+" works on it: what locked it was cut off", look)
+			e.add(Warning, name, "it is locked ("+g.Lock+"), and no running task of "+g.Node+" is about it: whatever locked it may have been cut off", look)
 			continue
 		}
 		held := e.Config.Now().Sub(e.nodes[i].tasks[j].Start.Time).Round(time.Minute)
@@ -120,19 +124,26 @@ const readAlways = 50
 // leftOut says what of the guests no backup holds.
 func (e *examination) leftOut(ctx context.Context) {
 	var all []*guestConfig
+	var unseen []builtin.VMID
 	for _, g := range e.guests {
-		if !g.Template {
+		answers := slices.ContainsFunc(e.online(), func(n *node) bool { return n.Node.Node == g.Node })
+		if !g.Template && answers {
 			all = append(all, &guestConfig{guest: g})
+		} else if !g.Template {
+			unseen = append(unseen, g.VMID)
 		}
+	}
+	if unseen != nil {
+		e.notChecked("left out", "the nodes of these guests do not answer: "+idList(unseen), "cure what nodes found")
 	}
 	if len(all) > readAlways && !e.EveryGuest {
 		e.notChecked("left out", fmt.Sprintf("what backups leave out stands in the configurations of %d guests, a request each", len(all)), "nixmox doctor --every-guest")
 		return
 	}
-	each(all, func(c *guestConfig) { // through a map: a value may be a number
+	each(all, func(c *guestConfig) {
 		c.err = e.client.Get(ctx, pve.Path("/nodes/%s/%s/%s/config", c.guest.Node, c.guest.Type, c.guest.VMID.String()), nil, &c.config)
 	})
-	complete := true
+	complete := unseen == nil
 	for _, c := range all {
 		what := c.leftOut()
 		switch {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,17 +134,16 @@ func (e *examination) guestNodesWithout(s pve.Storage) []string {
 // keepLimits: vzdump refuses once a guest has that many archives, since nixmox
 // never lets it prune (vzdump.backup checks the same before each backup).
 func (e *examination) keepLimits(s pve.Storage) {
-	limits := map[string]bool{}
-	if s.PruneBackups != "" {
-		limits[s.PruneBackups] = true
-	} else {
+	limits := []string{s.PruneBackups}
+	if s.PruneBackups == "" {
+		limits = nil
 		for _, n := range e.online() {
 			if n.keep != "" && s.On(n.Node.Node) {
-				limits[n.keep] = true
+				limits = append(limits, n.keep)
 			}
 		}
 	}
-	for text := range limits {
+	for _, text := range limits {
 		if rules, err := retention.ParseRules(text); err == nil && rules.KeepsAll() {
 			continue
 		}
@@ -183,7 +183,8 @@ func (e *examination) listArchives(ctx context.Context, keepers []pve.Storage) {
 // mounts: verify reads archives on this machine. The newest archive that
 // Proxmox lists must be there, and be as long.
 func mounts(ctx context.Context, e *examination) bool {
-	for name, folder := range e.Config.Mounts {
+	for _, name := range slices.Sorted(maps.Keys(e.Config.Mounts)) {
+		folder := e.Config.Mounts[name]
 		_, storage, both := strings.Cut(name, "/")
 		if !both {
 			storage = name
@@ -253,6 +254,10 @@ func (e *examination) emptyMount(l listing, subject string) {
 	}
 	if info, err := os.Stat(filepath.Join(root, "dump")); err != nil || !info.IsDir() {
 		e.add(e.ifUsed(l.storage.Storage, Warning, Note), subject, root+" has no folder dump/: is it the storage's, and mounted?", mountLine(subject))
+		return
+	}
+	if !e.used(l.storage.Storage) {
+		e.add(OK, subject, root+" has a folder dump/; it keeps no archive yet to compare", "")
 		return
 	}
 	e.notChecked(subject, "it keeps no archive yet, so nothing shows whether "+root+" is the same storage", "look again after the first backup: nixmox doctor")
