@@ -55,8 +55,8 @@ func nodes(ctx context.Context, e *examination) bool {
 	}
 	each(e.online(), func(n *node) { n.look(ctx, e) })
 	for _, n := range e.nodes {
-		if f := builtin.AsFault(n.versionErr); f != nil && f.Kind == builtin.Unreachable {
-			n.Status = "silent"
+		if n.silent() {
+			f := builtin.AsFault(n.versionErr)
 			e.add(Warning, n.Node.Node, "it is online, but does not answer; nothing on it was looked at: "+f.Error(), f.Hint)
 		}
 	}
@@ -99,14 +99,22 @@ func (e *examination) quorum(ctx context.Context, offline int) (bool, string) {
 
 // online are the nodes that are up and answer.
 func (e *examination) online() []*node {
-	return slices.DeleteFunc(slices.Clone(e.nodes), func(n *node) bool { return !n.Online() })
+	return slices.DeleteFunc(slices.Clone(e.nodes), func(n *node) bool { return !n.Online() || n.silent() })
+}
+
+// silent: the cluster takes it to be up, and it does not answer.
+func (n *node) silent() bool {
+	f := builtin.AsFault(n.versionErr)
+	return f != nil && f.Kind == builtin.Unreachable
 }
 
 func (n *node) look(ctx context.Context, e *examination) {
 	get := func(path string, query url.Values, out any) error {
 		return e.client.Get(ctx, pve.Path("/nodes/%s/", n.Node.Node)+path, query, out)
 	}
-	n.versionErr = get("version", nil, &n.version)
+	if n.versionErr = get("version", nil, &n.version); n.silent() {
+		return // each further request would wait as long
+	}
 	var clock struct {
 		Time pve.Int  `json:"time"`
 		Zone pve.Text `json:"timezone"`

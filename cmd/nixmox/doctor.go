@@ -78,11 +78,17 @@ func (a *app) doctor(ctx context.Context, f *engineFlags, p doctor.Patient) erro
 		findings = append(findings, doctor.Examine(ctx, p)...)
 		return ctx.Err()
 	})
-	if mistake, ok := errors.AsType[*usageError](err); ok {
-		findings, err = append(findings, configError("configuration", mistake)), nil
-	}
-	if err != nil {
+	switch mistake, ok := errors.AsType[*usageError](err); {
+	case ctx.Err() != nil:
 		return err // half an examination is none
+	case ok:
+		findings = append(findings, configError("configuration", mistake))
+	case err != nil:
+		what, _, hint := describe(err)
+		if hint == "" {
+			hint = "cure what state found first"
+		}
+		findings = append(findings, doctor.Finding{Check: "the lab", Subject: "the lab", Level: doctor.Error, Found: what, Cure: hint})
 	}
 	return a.showFindings(f, findings)
 }
@@ -151,13 +157,12 @@ func (a *app) showFindings(f *engineFlags, findings []doctor.Finding) error {
 	text := findingsText(findings, styleFor(a.stdout))
 	if f.json {
 		var b strings.Builder
+		encoder := json.NewEncoder(&b)
+		encoder.SetEscapeHTML(false) // cures are commands
 		for _, x := range findings {
-			line, err := json.Marshal(x)
-			if err != nil {
+			if err := encoder.Encode(x); err != nil {
 				return err
 			}
-			b.Write(line)
-			b.WriteByte('\n')
 		}
 		text = b.String()
 	}
@@ -178,7 +183,7 @@ var levelColors = map[doctor.Level]string{doctor.OK: green, doctor.Note: "", doc
 func findingsText(findings []doctor.Finding, s style) string {
 	column := 0
 	for _, x := range findings {
-		column = max(column, min(utf8.RuneCountInString(x.Subject), 24))
+		column = max(column, min(utf8.RuneCountInString(x.Subject), 32))
 	}
 	var b strings.Builder
 	counts, check := map[doctor.Level]int{}, ""

@@ -90,7 +90,7 @@ const (
 var distant = map[int64]string{unix.NFS_SUPER_MAGIC: "NFS", unix.SMB_SUPER_MAGIC: "SMB", 0xff534d42: "CIFS", 0xfe534d42: "SMB", unix.V9FS_MAGIC: "9p", unix.AFS_SUPER_MAGIC: "AFS", unix.CODA_SUPER_MAGIC: "Coda"}
 
 // examineState looks at the folder of runs, locks and the journal. It makes
-// none: a first run does.
+// none: a first run does. What it tries, it takes away again.
 func examineState(f *engineFlags, c *config) []doctor.Finding {
 	var findings []doctor.Finding
 	dir, err := c.stateDir(f.state)
@@ -108,12 +108,12 @@ func examineState(f *engineFlags, c *config) []doctor.Finding {
 		}
 		there = filepath.Dir(there)
 	}
-	if err := unix.Access(there, unix.W_OK|unix.X_OK); err != nil {
-		add(doctor.Error, "it cannot be written: "+there+": "+err.Error(), "run nixmox as the user it belongs to, or name another: --state DIR, or state in the configuration")
+	if err := tryFolder(there); err != nil { // not access(2): root may all, and /proc takes nothing
+		add(doctor.Error, "it cannot be written: "+err.Error(), "run nixmox as the user it belongs to, or name another: --state DIR, or state in the configuration")
 		return findings
 	}
 	var on unix.Statfs_t
-	if err := unix.Statfs(there, &on); err == nil {
+	if err := unix.Statfs(there, &on); err == nil && on.Blocks > 0 {
 		room := int64(on.Bavail) * on.Bsize
 		switch {
 		case room < noRoom:
@@ -138,6 +138,14 @@ func examineState(f *engineFlags, c *config) []doctor.Finding {
 		return findings
 	}
 	return append(findings, examineJournal(dir)...)
+}
+
+func tryFolder(dir string) error {
+	made, err := os.MkdirTemp(dir, ".nixmox-doctor-*")
+	if err != nil {
+		return err
+	}
+	return os.Remove(made)
 }
 
 // tryLocks takes the two sorts of lock that nixmox uses.
