@@ -276,5 +276,9 @@ func size(bytes pve.Int) string {
 		}
 		value, unit = value/1024, next
 	}
-	return fmt.Sprintf("%.3g %s", value, unit)
+	digits := 0
+	if value < 10 && unit != "B" {
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f %s", digits, value, unit)
 }

@@ -200,12 +200,12 @@ func findingsText(findings []doctor.Finding, s style) string {
 		indent := 2 + 8 + column + 2
 		subject := clean(x.Subject)
 		pad := max(column-utf8.RuneCountInString(subject), 0)
-		fmt.Fprintf(&b, "  %s%s%s  ", level, subject, strings.Repeat(" ", pad))
+		between := strings.Repeat(" ", pad+2)
 		if over := utf8.RuneCountInString(subject) > column; over || s.width > 0 && s.width-indent < 30 {
-			indent = 4
-			b.WriteString("\n    ")
+			indent, between = 4, "\n    "
 		}
-		b.WriteString(strings.TrimRight(wrap(clean(x.Found), s.width-indent, "\n"+strings.Repeat(" ", indent)), " ") + "\n")
+		b.WriteString("  " + level + subject + between)
+		b.WriteString(wrap(clean(x.Found), s.width-indent, "\n"+strings.Repeat(" ", indent)) + "\n")
 		if x.Cure != "" {
 			b.WriteString(strings.Repeat(" ", indent) + "cure: " + clean(x.Cure) + "\n")
 		}
