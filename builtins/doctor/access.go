@@ -13,12 +13,15 @@ import (
 	"nixmox/engine/builtin"
 )
 
+// who is as whom nixmox asks: USER@REALM!TOKEN.
+func (e *examination) who() string { return e.Config.TokenID }
+
 // token makes the first request that needs one.
 func token(ctx context.Context, e *examination) bool {
 	var version pve.Version
 	err := e.client.Get(ctx, "/version", nil, &version)
 	api, answered := errors.AsType[*pve.APIError](err)
-	id := e.Config.TokenID
+	id := e.who()
 	switch {
 	case answered && api.Status == http.StatusUnauthorized:
 		// The same words for an unknown, a wrong and an expired one (recorded).
@@ -36,7 +39,7 @@ func token(ctx context.Context, e *examination) bool {
 
 // privileges compares what the token may do with what is needed.
 func privileges(ctx context.Context, e *examination) bool {
-	id := e.Config.TokenID
+	id := e.who()
 	have, err := e.client.Permissions(ctx)
 	if err != nil {
 		e.unseen(Error, id, err)
@@ -94,7 +97,7 @@ func (e *examination) compare(have pve.Permissions, n Need) int {
 	if len(missing) > 1 && level == Warning {
 		cure += ", and so on"
 	}
-	e.add(level, e.Config.TokenID, fmt.Sprintf("it lacks %s on %s, needed by %s", strings.ReplaceAll(n.Name, "|", " or "), on, n.For), cure)
+	e.add(level, e.who(), fmt.Sprintf("it lacks %s on %s, needed by %s", strings.ReplaceAll(n.Name, "|", " or "), on, n.For), cure)
 	return 1
 }
 
@@ -190,9 +193,13 @@ const role = "nixmox"
 // not. A token with privilege separation needs the ACL as well as its user.
 func (e *examination) grant(names, path string) string {
 	name, _, _ := strings.Cut(names, "|")
-	user, _, _ := strings.Cut(e.Config.TokenID, "!")
-	return fmt.Sprintf("pveum role add %s --privs %s || pveum role modify %s --append 1 --privs %s; pveum acl modify %s --roles %s --users %s --tokens '%s'",
-		role, name, role, name, path, role, user, e.Config.TokenID)
+	user, _, isToken := strings.Cut(e.who(), "!")
+	text := fmt.Sprintf("pveum role add %s --privs %s || pveum role modify %s --append 1 --privs %s; pveum acl modify %s --roles %s --users %s",
+		role, name, role, name, path, role, user)
+	if isToken {
+		text += " --tokens '" + e.who() + "'"
+	}
+	return text
 }
 
 // Commands make a token with the least privileges: one role with all of them,
@@ -247,10 +254,10 @@ func (e *examination) tooMuch(have pve.Permissions) {
 		return
 	}
 	cure := "nixmox doctor --privileges prints how to make one that has what these playbooks need, and no more"
-	if strings.HasPrefix(e.Config.TokenID, "root@pam!") && extra["Permissions.Modify"] {
-		e.add(Note, e.Config.TokenID, "it may do all that root may", cure)
+	if strings.HasPrefix(e.who(), "root@pam") && extra["Permissions.Modify"] {
+		e.add(Note, e.who(), "it may do all that root may", cure)
 		return
 	}
 	slices.Sort(needed)
-	e.add(Note, e.Config.TokenID, fmt.Sprintf("it has more than these playbooks need (%s): %s", strings.Join(slices.Compact(needed), ", "), some(slices.Sorted(maps.Keys(extra)))), cure)
+	e.add(Note, e.who(), fmt.Sprintf("it has more than these playbooks need (%s): %s", strings.Join(slices.Compact(needed), ", "), some(slices.Sorted(maps.Keys(extra)))), cure)
 }

@@ -253,7 +253,11 @@ func TestFindings(t *testing.T) {
 			guests(locked("backup")...)(c)
 			c.answers["/nodes/pve1/tasks"] = []m{{"id": "", "type": "vzdump", "starttime": now.Add(-time.Hour).Unix()}}
 		}, Finding{"guests", "guest 101", Note, "by the task vzdump, for 1h0m0s", "wait"}},
-		"locked, tasks hidden":  {func(c *cluster) { guests(locked("backup")...)(c); c.answers["/nodes/pve1/time"] = 403 }, Finding{"guests", "guest 101", Warning, "cannot be seen", "never breaks"}},
+		"locked, tasks hidden": {func(c *cluster) { guests(locked("backup")...)(c); c.answers["/nodes/pve1/time"] = 403 }, Finding{"guests", "guest 101", Warning, "cannot be seen", "never breaks"}},
+		"locked, node silent": {func(c *cluster) {
+			guests(locked("backup")...)(c)
+			c.answers["/nodes/pve1/version"] = 595
+		}, Finding{"guests", "guest 101", Warning, "cannot be seen", "never breaks"}},
 		"suspended to disk":     {guests(locked("suspended")...), Finding{"guests", "guest 101", Note, "suspended to disk", "qm resume 101"}},
 		"disk left out":         {set("/nodes/pve1/qemu/101/config", m{"scsi0": "a:b,size=8G", "scsi1": "a:c,backup=0,size=8G", "memory": 4096}), Finding{"guests", "guest 101", Note, "scsi1 (backup=0)", "backup=1"}},
 		"mount points left out": {set("/nodes/pve2/lxc/102/config", m{"mp0": "/srv,mp=/srv,backup=1", "mp1": "a:b,mp=/b"}), Finding{"guests", "guest 102", Note, "mp0 (/srv of the host), mp1 (no backup=1)", "backup=1"}},

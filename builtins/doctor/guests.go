@@ -48,7 +48,7 @@ func (e *examination) locked() {
 		}
 		look := fmt.Sprintf("on %s: pvenode task list --vmid %s; nixmox never breaks a lock; if surely nothing works on it: %s unlock %s", g.Node, g.VMID, toolOf(g), g.VMID)
 		i := slices.IndexFunc(e.nodes, func(n *node) bool { return n.Node.Node == g.Node })
-		if i < 0 || !e.nodes[i].Online() || e.nodes[i].tasksErr != nil || e.nodes[i].timeErr != nil {
+		if i < 0 || !e.nodes[i].Online() || e.nodes[i].silent() || e.nodes[i].tasksErr != nil || e.nodes[i].timeErr != nil {
 			e.add(Warning, name, "it is locked ("+g.Lock+"), and which task does that cannot be seen", look)
 			continue
 		}

@@ -76,7 +76,7 @@ func (a *app) doctor(ctx context.Context, f *engineFlags, p doctor.Patient) erro
 	err := withEstate(ctx, f, func(ctx context.Context, e *estate) error {
 		p.Config = *e.proxmox
 		findings = append(findings, doctor.Examine(ctx, p)...)
-		return ctx.Err()
+		return context.Cause(ctx)
 	})
 	switch mistake, ok := errors.AsType[*usageError](err); {
 	case ctx.Err() != nil:

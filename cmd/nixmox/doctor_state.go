@@ -40,9 +40,12 @@ func examineConfig(f *engineFlags) (*config, []doctor.Finding) {
 		return c, append(findings, doctor.Finding{Check: "configuration", Subject: c.file, Level: doctor.Error,
 			Found: "it names no Proxmox host", Cure: "add the table [proxmox] with url, token_id and token_file, as in docs/nixmox.toml"})
 	}
-	if _, err := c.proxmox(); err != nil {
+	switch host, err := c.proxmox(); {
+	case err != nil:
 		findings = append(findings, configError(c.file, err))
-	} else {
+	case host == nil: // the lab is one
+		ok(c.file, "it is read")
+	default:
 		ok(c.file, "it is read, and the token's secret is at hand")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
@@ -121,7 +124,7 @@ func examineState(f *engineFlags, c *config) []doctor.Finding {
 		case room < littleRoom:
 			add(doctor.Warning, fmt.Sprintf("its file system has %d MiB left", room>>20), "make room; nixmox runs prune forgets old runs")
 		}
-		if kind := distant[int64(on.Type)]; kind != "" {
+		if kind := distant[on.Type]; kind != "" {
 			add(doctor.Warning, "it is on "+kind+", where locks and the journal are not sound", "name a folder on a local file system: state in the configuration, or --state DIR")
 		}
 	}
