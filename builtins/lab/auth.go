@@ -56,10 +56,13 @@ var allPrivileges = strings.Fields(`Datastore.Allocate Datastore.AllocateSpace D
 
 // may says whether who has a privilege on a path.
 func (l *Lab) may(who principal, path, priv string) bool {
+	if !who.isRoot() && l.faults.hit("privilege", priv, "missing") != nil {
+		return false
+	}
 	if vmid, ok := strings.CutPrefix(path, "/vms/"); ok && priv == "VM.Backup" && l.faults.hit("vzdump", vmid, "deny") != nil {
 		return false
 	}
-	return who.isRoot() || slices.Contains(mainPrivileges, priv) && l.faults.hit("privilege", priv, "missing") == nil
+	return who.isRoot() || slices.Contains(mainPrivileges, priv)
 }
 
 // need fails unless who has one of the privileges on the path.

@@ -11,7 +11,7 @@ import (
 
 // A Fault is something that goes wrong on request.
 type Fault struct {
-	Target string // vzdump, storage, list, api, token, guest, clock or privilege
+	Target string // vzdump, storage, list, api, token or guest
 	ID     string // which one; "*" for all
 	Kind   string // what goes wrong
 	Text   string // of vzdump's kind text
@@ -41,12 +41,12 @@ var faultKinds = []struct {
 }{
 	{"vzdump", "VMID", []string{"fail", "warnings", "text", "hang", "truncate", "flip", "deny"}},
 	{"storage", "STORAGE", []string{"full", "offline"}},
+	{"clock", "NODE", []string{"skew"}},
+	{"privilege", "NAME", []string{"missing"}},
 	{"list", "guests", []string{"fail"}},
 	{"api", "METHOD /PATH", []string{"595", "596", "500", "403", "401", "drop", "slow"}},
 	{"token", "", []string{"expired"}},
 	{"guest", "VMID", []string{"locked"}},
-	{"clock", "NODE", []string{"skew"}},
-	{"privilege", "NAME", []string{"missing"}},
 }
 
 // FaultHelp says which faults there are, one a line.

@@ -19,8 +19,8 @@ var clusterRoutes = []route{
 	{method: "GET", pattern: "/pools/{poolid}", handle: getPool, privilege: "Pool.Audit", on: "/pool/{poolid}", params: []param{{name: "type", enum: guestTypes}}},
 
 	{method: "GET", pattern: "/nodes", handle: getNodes},
-	{method: "GET", pattern: "/nodes/{node}/status", handle: getNodeStatus, privilege: "Sys.Audit", on: onNode},
 	{method: "GET", pattern: "/nodes/{node}/version", handle: getVersion},
+	{method: "GET", pattern: "/nodes/{node}/status", handle: getNodeStatus, privilege: "Sys.Audit", on: onNode},
 	{method: "GET", pattern: "/nodes/{node}/time", handle: getNodeTime, privilege: "Sys.Audit", on: onNode},
 
 	{method: "GET", pattern: "/nodes/{node}/tasks", handle: getTasks, params: []param{
