@@ -3,7 +3,6 @@ package engine
 import (
 	"nixmox/engine/builtin"
 	"nixmox/engine/policy"
-	"nixmox/engine/starvm"
 )
 
 // Function is a built-in that a playbook uses, with the needs that cover it.
@@ -17,7 +16,7 @@ type Function struct {
 func (e *Engine) Functions(p *Playbook) []Function {
 	var out []Function
 	seen := map[string]bool{}
-	for _, use := range starvm.Uses(p.Playbook, e.Modules) {
+	for _, use := range p.Uses() {
 		for _, m := range e.Modules {
 			f, ok := m.Func(use.Name)
 			if m.Name != use.Module || !ok || seen[f.QualifiedName()] {
