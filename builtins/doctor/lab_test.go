@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func TestAgainstTheLab(t *testing.T) {
 	for _, version := range []string{"8.4.5", "9.2.11"} {
 		schema := pvetest.Schema(t, version)
 		for _, x := range seen {
-			if x.Method != "GET" {
+			if x.Method != http.MethodGet {
 				t.Errorf("%s %s: it only looks", x.Method, x.Path)
 			}
 			if err := schema.CheckRequest(x.Method, x.Path, x.Params); err != nil {
