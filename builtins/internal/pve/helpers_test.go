@@ -62,13 +62,13 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // host serves a handler as a Proxmox host would, over TLS and pinned.
-func host(t *testing.T, handler http.Handler) (*Client, *clock) {
+func host(t testing.TB, handler http.Handler) (*Client, *clock) {
 	t.Helper()
 	c, clk, _ := hostWith(t, handler, nil)
 	return c, clk
 }
 
-func hostWith(t *testing.T, handler http.Handler, change func(*Config)) (*Client, *clock, *httptest.Server) {
+func hostWith(t testing.TB, handler http.Handler, change func(*Config)) (*Client, *clock, *httptest.Server) {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(handler)
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
