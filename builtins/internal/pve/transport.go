@@ -93,7 +93,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, lost(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	body, err := readBody(res)
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		// Whatever is left of the body, the status line says it all.
 		return nil, apiError(req, res, body)
@@ -104,26 +104,31 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if len(body) > maxAnswer {
 		return nil, senseless(fmt.Errorf("the answer is longer than %d MiB", maxAnswer>>20))
 	}
-	if err := hasData(body); err != nil {
-		return nil, senseless(err)
+	data, ok := dataOf(body)
+	if !ok {
+		return nil, senseless(fmt.Errorf("%w: %s", errNotProxmox, excerpt(body)))
 	}
-	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.Body = http.NoBody
+	*req.Context().Value(answerKey{}).(*json.RawMessage) = data
 	return res, nil
 }
 
-var errNotProxmox = errors.New("the answer is not one of Proxmox's API")
+// answerKey finds, in a request's context, the *json.RawMessage that RoundTrip
+// leaves the answer's data in. The answer's body would be decoded three times
+// over in go-proxmox before we saw it.
+type answerKey struct{}
 
-// hasData refuses what is not {"data": …}: an empty body, a proxy's HTML.
-func hasData(body []byte) error {
-	var envelope map[string]json.RawMessage
-	if err := json.Unmarshal(body, &envelope); err != nil {
-		return fmt.Errorf("%w: %s", errNotProxmox, excerpt(body))
+// readBody reads one byte more than maxAnswer, so that too much is seen.
+func readBody(res *http.Response) ([]byte, error) {
+	var body bytes.Buffer
+	if n := res.ContentLength; n > 0 && n <= maxAnswer {
+		body.Grow(int(n) + bytes.MinRead) // else it would grow once more to see the end
 	}
-	if _, ok := envelope["data"]; !ok {
-		return fmt.Errorf("%w: %s", errNotProxmox, excerpt(body))
-	}
-	return nil
+	_, err := body.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
+	return body.Bytes(), err
 }
+
+var errNotProxmox = errors.New("the answer is not one of Proxmox's API")
 
 func excerpt(body []byte) string {
 	text := strings.Join(strings.Fields(string(body)), " ")
