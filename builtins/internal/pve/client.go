@@ -32,10 +32,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	lib := proxmox.NewClient(base.String(),
-		proxmox.WithHTTPClient(&http.Client{Transport: rt}),
-		proxmox.WithAPIToken(cfg.TokenID, cfg.Token.text),
-		proxmox.WithUserAgent("nixmox"))
+	lib := proxmox.NewClient(base.String(), proxmox.WithHTTPClient(&http.Client{Transport: rt}), proxmox.WithUserAgent("nixmox"))
 	return &Client{cfg: cfg, base: base, lib: lib, rt: rt, localLink: "/etc/pve/local"}, nil
 }
 

@@ -76,7 +76,7 @@ func hostWith(t testing.TB, handler http.Handler, change func(*Config)) (*Client
 	srv.StartTLS()
 	clk := newClock()
 	cfg := Config{
-		URL: srv.URL, TokenID: "root@pam!tok", Token: NewToken(testSecret), Fingerprint: fingerprint(srv.Certificate()),
+		URL: srv.URL, TokenID: "root@pam!tok", Token: NewSecret(testSecret), Fingerprint: fingerprint(srv.Certificate()),
 		Sleep: clk.Sleep, Now: clk.Now,
 	}
 	if change != nil {
