@@ -186,6 +186,10 @@ func (c *Client) answered(e *APIError) error {
 		}
 		return f
 	case http.StatusNotImplemented:
+		if strings.Contains(e.Reason, "too large") {
+			f.Kind = builtin.Invalid
+			return f.Hinting("Proxmox takes no more than 512 KiB in one request")
+		}
 		return f.Hinting("this version of Proxmox VE does not have that call")
 	case 502, 503, 504, 595, 596, 597, 598, 599:
 		f.Kind = builtin.Unreachable

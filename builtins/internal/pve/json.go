@@ -120,7 +120,7 @@ func scalar(data []byte) ([]byte, error) {
 	switch data[0] {
 	case '"':
 		// Nearly all strings of an answer are plain, and an answer has thousands.
-		if inside := data[1:]; bytes.IndexByte(inside, '"') == len(inside)-1 && bytes.IndexByte(inside, '\\') < 0 && utf8.Valid(inside) {
+		if inside := data[1:]; len(inside) > 0 && bytes.IndexByte(inside, '"') == len(inside)-1 && bytes.IndexByte(inside, '\\') < 0 && utf8.Valid(inside) {
 			return inside[:len(inside)-1], nil
 		}
 		var s string
