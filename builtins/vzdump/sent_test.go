@@ -2,6 +2,7 @@ package vzdump
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestWhatIsSentToVzdump(t *testing.T) {
 	}
 	sent := 0
 	for _, x := range u.requests {
-		if x.Method != "POST" || !strings.HasSuffix(x.Path, "/vzdump") {
+		if x.Method != http.MethodPost || !strings.HasSuffix(x.Path, "/vzdump") {
 			continue
 		}
 		sent++
@@ -46,7 +47,7 @@ func TestALockIsNotBroken(t *testing.T) {
 	_, err := call[BackupResult](u, "backup", two)
 	fault(t, err, builtin.Failed, "101", "locked")
 	for _, x := range u.requests {
-		if x.Method != "GET" && !strings.HasSuffix(x.Path, "/vzdump") && !strings.Contains(x.Path, "/content/") || x.Params["skiplock"] != nil {
+		if x.Method != http.MethodGet && !strings.HasSuffix(x.Path, "/vzdump") && !strings.Contains(x.Path, "/content/") || x.Params["skiplock"] != nil {
 			t.Errorf("%s %s %v", x.Method, x.Path, x.Params)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -152,7 +153,14 @@ func (c *Client) decode(method, path string, data json.RawMessage, out any) erro
 		}
 		return c.senseless(method, path, "an answer without data", nil)
 	}
-	if err := json.Unmarshal(data, out); err != nil {
+	var err error
+	list := reflect.ValueOf(out).Elem()
+	if fields := recordFields(list.Type()); fields != nil {
+		err = decodeRecords(data, list, fields)
+	} else {
+		err = json.Unmarshal(data, out)
+	}
+	if err != nil {
 		return c.senseless(method, path, err.Error(), err)
 	}
 	return nil
