@@ -46,13 +46,13 @@ func postTicket(c *call) (any, error) {
 	if realm := c.params.str("realm"); realm != "" && !strings.Contains(user, "@") {
 		user += "@" + realm
 	}
-	owner, isTicket := c.ticketUser(password)
+	owner, isTicket := c.ticketUser(password, c.now())
 	right := subtle.ConstantTimeCompare([]byte(password), []byte(c.secrets.Password)) == 1
 	if user != rootUser || !right && (!isTicket || owner != user) {
 		return nil, &apiError{Status: 401, Reason: "authentication failure"}
 	}
 	return obj{
-		"username": user, "ticket": c.newTicket(user), "CSRFPreventionToken": c.sign("csrf:" + user),
+		"username": user, "ticket": c.newTicket(user, c.now()), "CSRFPreventionToken": c.sign("csrf:"+user, c.now()),
 		"clustername": clusterName, "cap": capabilities(),
 	}, nil
 }

@@ -77,13 +77,10 @@ func (l *Lab) need(who principal, path string, anyOf ...string) error {
 
 // authenticate finds out who asks.
 func (l *Lab) authenticate(r *http.Request) (principal, error) {
-	if l.faults.hit("token", "", "expired") != nil {
-		return "", unauthorized("Authentication failed!")
-	}
 	if auth, ok := strings.CutPrefix(r.Header.Get("Authorization"), "PVEAPIToken="); ok {
 		id, secret, _ := strings.Cut(auth, "=")
 		want := map[string]string{mainToken: l.secrets.Token, rootToken: l.secrets.RootToken}[id]
-		if want == "" || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) != 1 {
+		if l.faults.hit("token", "", "expired") != nil || want == "" || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) != 1 {
 			return "", unauthorized("Authentication failed!")
 		}
 		return principal(id), nil
@@ -96,22 +93,27 @@ func (l *Lab) authenticate(r *http.Request) (principal, error) {
 	if err != nil {
 		ticket = cookie.Value
 	}
-	user, ok := l.ticketUser(ticket)
-	if !ok {
+	now := l.Now()
+	user, ok := l.ticketUser(ticket, now)
+	if !ok || l.faults.hit("ticket", "", "expired") != nil {
 		return "", unauthorized("permission denied - invalid PVE ticket")
 	}
-	if r.Method != http.MethodGet && !l.signed(r.Header.Get("CSRFPreventionToken"), "csrf:"+user) {
+	if r.Method != http.MethodGet && !l.signed(r.Header.Get("CSRFPreventionToken"), "csrf:"+user, now) {
 		return "", unauthorized("Permission denied - invalid csrf token")
 	}
 	return principal(user), nil
 }
 
-// ticketLife is how long a ticket is good for.
-const ticketLife = 2 * time.Hour
+// ticketLife is how long a ticket is good for, and ticketDrift how far another
+// node's clock may be ahead (both PVE::AccessControl's).
+const (
+	ticketLife  = 2 * time.Hour
+	ticketDrift = 5 * time.Minute
+)
 
-// sign makes TIME:SIGNATURE over the time and what.
-func (l *Lab) sign(what string) string {
-	stamp := fmt.Sprintf("%08X", time.Now().Unix())
+// sign makes TIME:SIGNATURE over the lab's time and what.
+func (l *Lab) sign(what string, now time.Time) string {
+	stamp := fmt.Sprintf("%08X", now.Unix())
 	return stamp + ":" + l.mac(stamp+":"+what)
 }
 
@@ -121,22 +123,23 @@ func (l *Lab) mac(what string) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
-func (l *Lab) signed(token, what string) bool {
+func (l *Lab) signed(token, what string, now time.Time) bool {
 	stamp, sig, _ := strings.Cut(token, ":")
 	at, err := strconv.ParseInt(stamp, 16, 64)
-	return err == nil && time.Since(time.Unix(at, 0)) < ticketLife && hmac.Equal([]byte(sig), []byte(l.mac(stamp+":"+what)))
+	age := now.Sub(time.Unix(at, 0))
+	return err == nil && age > -ticketDrift && age < ticketLife && hmac.Equal([]byte(sig), []byte(l.mac(stamp+":"+what)))
 }
 
 // A ticket is PVE:USER:TIME::SIGNATURE.
-func (l *Lab) newTicket(user string) string {
-	stamp, sig, _ := strings.Cut(l.sign("ticket:"+user), ":")
+func (l *Lab) newTicket(user string, now time.Time) string {
+	stamp, sig, _ := strings.Cut(l.sign("ticket:"+user, now), ":")
 	return "PVE:" + user + ":" + stamp + "::" + sig
 }
 
-func (l *Lab) ticketUser(ticket string) (string, bool) {
+func (l *Lab) ticketUser(ticket string, now time.Time) (string, bool) {
 	p := strings.Split(ticket, ":")
 	if len(p) != 5 || p[0] != "PVE" {
 		return "", false
 	}
-	return p[1], l.signed(p[2]+":"+p[4], "ticket:"+p[1])
+	return p[1], l.signed(p[2]+":"+p[4], "ticket:"+p[1], now)
 }

@@ -11,7 +11,7 @@ import (
 
 // A Fault is something that goes wrong on request.
 type Fault struct {
-	Target string // vzdump, storage, list, api, token or guest
+	Target string // vzdump, storage, list, api, token, ticket or guest
 	ID     string // which one; "*" for all
 	Kind   string // what goes wrong
 	Text   string // of vzdump's kind text
@@ -46,6 +46,7 @@ var faultKinds = []struct {
 	{"list", "guests", []string{"fail"}},
 	{"api", "METHOD /PATH", []string{"595", "596", "500", "403", "401", "drop", "slow"}},
 	{"token", "", []string{"expired"}},
+	{"ticket", "", []string{"expired"}},
 	{"guest", "VMID", []string{"locked"}},
 }
 

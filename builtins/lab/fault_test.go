@@ -20,6 +20,7 @@ func TestParseFault(t *testing.T) {
 		{"api:GET /nodes/pve1/tasks/*=595*2", Fault{Target: "api", ID: "GET /nodes/pve1/tasks/*", Kind: "595", Count: 2}, ""},
 		{"api:* /version=drop", Fault{Target: "api", ID: "* /version", Kind: "drop"}, ""},
 		{"token=expired", Fault{Target: "token", Kind: "expired"}, ""},
+		{"ticket=expired*2", Fault{Target: "ticket", Kind: "expired", Count: 2}, ""},
 		{"list:guests=fail", Fault{Target: "list", ID: "guests", Kind: "fail"}, ""},
 		{"guest:104=locked", Fault{Target: "guest", ID: "104", Kind: "locked"}, ""},
 		{"storage:backup=full*1", Fault{Target: "storage", ID: "backup", Kind: "full", Count: 1}, ""},

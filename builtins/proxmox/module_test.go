@@ -100,7 +100,7 @@ func call(t *testing.T, c *cluster, name string, args ...builtin.Named) (any, er
 	defer srv.Close()
 	sum := sha256.Sum256(srv.Certificate().Raw)
 	p, err := pve.New(pve.Config{
-		URL: srv.URL, TokenID: "aa@pve!bb", Token: pve.NewToken("x"), Fingerprint: hex.EncodeToString(sum[:]),
+		URL: srv.URL, TokenID: "aa@pve!bb", Token: pve.NewSecret("x"), Fingerprint: hex.EncodeToString(sum[:]),
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	})
 	if err != nil {

@@ -137,7 +137,7 @@ func (e *estate) openLab(f *engineFlags, dir string) (*builtins.Proxmox, error) 
 const labPoll = time.Millisecond
 
 func labProxmox(endpoint lab.Endpoint) *builtins.Proxmox {
-	return &builtins.Proxmox{URL: endpoint.URL, TokenID: endpoint.TokenID, Token: builtins.NewToken(endpoint.TokenSecret),
+	return &builtins.Proxmox{URL: endpoint.URL, TokenID: endpoint.TokenID, Token: builtins.NewSecret(endpoint.TokenSecret),
 		Fingerprint: endpoint.Fingerprint, Mounts: endpoint.Mounts}
 }
 
