@@ -71,6 +71,8 @@ func newEstate(now time.Time) *state {
 	}
 	s.Guests[0].Snapshots = []snapshot{{Name: "before-upgrade", Description: "taken by hand", Time: now.Add(-40 * 24 * time.Hour).Unix()}}
 	s.Guests[0].Config["parent"] = "before-upgrade"
+	s.firstACL()
+	s.firstCluster()
 	s.firstTasks(now)
 	return s
 }
