@@ -52,7 +52,8 @@ func newEstate(now time.Time) *state {
 	}
 	for _, g := range s.Guests {
 		switch g.VMID {
-		case 108:
+		case 108: // and it stays so when its node boots
+			g.Config["onboot"] = 0
 		case 9000, 9001:
 			g.Template = true
 			g.Config["template"] = 1

@@ -78,7 +78,7 @@ func (s *strand) bindArgs(f *builtin.Func, args starlark.Tuple, kwargs []starlar
 	positional := make([]any, len(args))
 	for i, a := range args {
 		var t *builtin.Type
-		if i < len(fields) {
+		if i < len(fields) && !fields[i].Rest { // what takes the rest takes plain data
 			t = fields[i].Type
 		}
 		v, err := in.neutral(a, t)
@@ -94,7 +94,10 @@ func (s *strand) bindArgs(f *builtin.Func, args starlark.Tuple, kwargs []starlar
 		at := -1
 		for j := range fields {
 			if fields[j].Name == name {
-				t, at = fields[j].Type, j
+				at = j
+				if !fields[j].Rest {
+					t = fields[j].Type
+				}
 			}
 		}
 		v, err := in.neutral(kw[1], t)

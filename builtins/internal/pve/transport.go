@@ -107,6 +107,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := hasData(body); err != nil {
 		return nil, senseless(err)
 	}
+	if keep, ok := req.Context().Value(besideKey{}).(*json.RawMessage); ok {
+		*keep = body
+	}
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	return res, nil
 }
