@@ -134,7 +134,7 @@ func (c client) sendable(ctx context.Context, what string, params map[string]any
 			}
 			out[name] = list
 		default:
-			return nil, bad("Proxmox takes no " + strings.TrimPrefix(builtin.NeutralName(v), "a "))
+			return nil, bad("Proxmox takes text, numbers, booleans and lists of them, and this is " + builtin.NeutralName(v))
 		}
 	}
 	return out, nil

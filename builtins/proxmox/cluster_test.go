@@ -73,7 +73,7 @@ func inLab(t *testing.T, faults ...string) *labRun {
 				if version == "8.4.5" && slices.Contains(onlySince9, x.Path) {
 					continue
 				}
-				if err := schema.CheckRequest(x.Method, x.Path, x.Params); err != nil && x.Status != 501 {
+				if err := schema.CheckRequest(x.Method, x.Path, x.Params); err != nil && x.Status != 501 && x.Status != 400 {
 					t.Errorf("%s: %v", version, err)
 				}
 				var body struct{ Data json.RawMessage }
