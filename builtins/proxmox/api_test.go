@@ -13,20 +13,20 @@ import (
 )
 
 func TestGet(t *testing.T) {
-	r := inLab(t)
-	v := do[any](r, "get", arg("path", "/version")).(map[string]any)
+	r := clusterLab(t)
+	v := ask[any](r, "get", arg("path", "/version")).(map[string]any)
 	if v["release"] != "9.2" {
 		t.Error(v)
 	}
-	list := do[any](r, "get", arg("path", "/nodes/pve1/tasks"), arg("limit", int64(2)), arg("errors", false)).([]any)
+	list := ask[any](r, "get", arg("path", "/nodes/pve1/tasks"), arg("limit", int64(2)), arg("errors", false)).([]any)
 	if len(list) != 1 || list[0].(map[string]any)["pid"].(int64) == 0 {
 		t.Error(list)
 	}
-	if id := do[any](r, "get", arg("path", "/cluster/nextid")); id != "112" {
+	if id := ask[any](r, "get", arg("path", "/cluster/nextid")); id != "112" {
 		t.Error(id)
 	}
-	volume := do[any](r, "get", arg("path", "/nodes/pve1/storage/backup/content"), arg("content", "backup"), arg("vmid", int64(100))).([]any)[0].(map[string]any)["volid"].(string)
-	if v := do[any](r, "get", arg("path", "/nodes/pve1/storage/backup/content/"+volume)).(map[string]any); v["size"] == nil {
+	volume := ask[any](r, "get", arg("path", "/nodes/pve1/storage/backup/content"), arg("content", "backup"), arg("vmid", int64(100))).([]any)[0].(map[string]any)["volid"].(string)
+	if v := ask[any](r, "get", arg("path", "/nodes/pve1/storage/backup/content/"+volume)).(map[string]any); v["size"] == nil {
 		t.Error(v)
 	}
 	r.fails(builtin.Failed, "not implemented", "get", arg("path", "/nosuch"))
@@ -71,9 +71,9 @@ func FuzzAPIPath(f *testing.F) {
 }
 
 func TestCall(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	// A task is waited for, and its UPID is kept.
-	got := do[CallResult](r, "call", arg("method", "POST"), arg("path", "/nodes/pve1/apt/update"), arg("quiet", false))
+	got := ask[CallResult](r, "call", arg("method", "POST"), arg("path", "/nodes/pve1/apt/update"), arg("quiet", false))
 	if got.Status != "OK" || got.Task == "" || r.held[0] != got.Task || got.Log[0] != "starting apt-get update" || !slices.Contains(r.progress, "starting apt-get update") {
 		t.Errorf("%+v %v", got, r.held)
 	}
@@ -89,17 +89,17 @@ func TestCall(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	// Without a task there is only the answer.
-	if got := do[CallResult](r, "call", arg("method", "POST"), arg("path", "/pools"), arg("poolid", "spare")); got.Data != nil || got.Task != "" {
+	if got := ask[CallResult](r, "call", arg("method", "POST"), arg("path", "/pools"), arg("poolid", "spare")); got.Data != nil || got.Task != "" {
 		t.Errorf("%+v", got)
 	}
-	do[CallResult](r, "call", arg("method", "DELETE"), arg("path", "/pools"), arg("poolid", "spare"))
+	ask[CallResult](r, "call", arg("method", "DELETE"), arg("path", "/pools"), arg("poolid", "spare"))
 	r.fails(builtin.Forbidden, "Permissions.Modify", "call", arg("method", "PUT"), arg("path", "/access/acl"), arg("params", map[string]any{"path": "/", "roles": "Administrator", "users": "nixmox@pve"}))
 	r.fails(builtin.Invalid, "none of", "call", arg("method", "GET"), arg("path", "/version"))
 }
 
 // Secrets go over the line, and nowhere else.
 func TestCallSecrets(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	f, _ := r.mod.Func("call")
 	bind := func(args ...builtin.Named) *builtin.Call {
 		bound, err := f.Bind(nil, append(args, arg("method", "POST"), arg("path", "/access/users"), arg("userid", "x@pve")))
@@ -127,7 +127,7 @@ func TestCallSecrets(t *testing.T) {
 
 // What was decided on is looked at again.
 func TestCallOnWhatHasChanged(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	f, _ := r.mod.Func("call")
 	bound, err := f.Bind(nil, []builtin.Named{arg("method", "DELETE"), arg("path", "/cluster/ha/resources/vm:110")})
 	if err != nil {
@@ -140,10 +140,10 @@ func TestCallOnWhatHasChanged(t *testing.T) {
 	if d := c.Decision.(CallDecision); !d.Found || d.Before.(map[string]any)["state"] != "started" {
 		t.Errorf("%+v", d)
 	}
-	do[HAResource](r, "ha_set", arg("guest", int64(110)), arg("state", "ignored"))
+	ask[HAResource](r, "ha_set", arg("guest", int64(110)), arg("state", "ignored"))
 	_, err = f.Do(context.Background(), c)
 	want(t, err, builtin.Conflict, "has changed")
-	if len(do[HA](r, "ha").Resources) != 1 {
+	if len(ask[HA](r, "ha").Resources) != 1 {
 		t.Error("it was deleted")
 	}
 	// What only usage changes about is the same thing.
@@ -169,25 +169,25 @@ func TestCallOnWhatHasChanged(t *testing.T) {
 }
 
 func TestCallEndsThePlan(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	r.plan = &builtin.Overlay{}
 	_, err := r.try("call", arg("method", "DELETE"), arg("path", "/cluster/ha/resources/vm:110"))
 	if stop, ok := errors.AsType[*builtin.Stop](err); !ok || stop.Kind != builtin.PlanEnds || !strings.Contains(stop.What, "DELETE /cluster/ha/resources/vm:110") {
 		t.Error(err)
 	}
 	r.plan = nil
-	if len(do[HA](r, "ha").Resources) != 1 {
+	if len(ask[HA](r, "ha").Resources) != 1 {
 		t.Error("a plan deleted it")
 	}
 }
 
 func TestWaitTask(t *testing.T) {
-	r := inLab(t, "vzdump:109=hang")
+	r := clusterLab(t, "vzdump:109=hang")
 	upids := map[string]string{}
-	for _, task := range do[[]Task](r, "tasks") {
+	for _, task := range ask[[]Task](r, "tasks") {
 		upids[task.Status] = string(task.UPID)
 	}
-	if got := do[TaskDetail](r, "wait_task", arg("upid", upids["OK"])); !got.OK || got.Log[len(got.Log)-1] != "TASK OK" {
+	if got := ask[TaskDetail](r, "wait_task", arg("upid", upids["OK"])); !got.OK || got.Log[len(got.Log)-1] != "TASK OK" {
 		t.Errorf("%+v", got)
 	}
 	f := r.fails(builtin.Failed, "already running", "wait_task", arg("upid", upids["VM 103 already running"]))
@@ -211,17 +211,17 @@ func TestWaitTask(t *testing.T) {
 	if stop, ok := errors.AsType[*builtin.Stop](err); !ok || stop.Kind != builtin.PlanEnds {
 		t.Error(err)
 	}
-	if s := do[StoppedTask](r, "stop_task", arg("upid", hung)); !s.Stopped || s.Status.Known() {
+	if s := ask[StoppedTask](r, "stop_task", arg("upid", hung)); !s.Stopped || s.Status.Known() {
 		t.Errorf("%+v", s)
 	}
 	r.plan = nil
 	if s := r.settle("stop_task", "", arg("upid", hung)); s.State != builtin.NotDone {
 		t.Errorf("%+v", s)
 	}
-	if s := do[StoppedTask](r, "stop_task", arg("upid", hung)); !s.Stopped || s.Status.Value != "interrupted by signal" {
+	if s := ask[StoppedTask](r, "stop_task", arg("upid", hung)); !s.Stopped || s.Status.Value != "interrupted by signal" {
 		t.Errorf("%+v", s)
 	}
-	if s := do[StoppedTask](r, "stop_task", arg("upid", hung)); s.Stopped { // it had ended
+	if s := ask[StoppedTask](r, "stop_task", arg("upid", hung)); s.Stopped { // it had ended
 		t.Errorf("%+v", s)
 	}
 	if s := r.settle("stop_task", "", arg("upid", hung)); s.State != builtin.Done {
@@ -230,7 +230,7 @@ func TestWaitTask(t *testing.T) {
 }
 
 // startHanging begins a backup that hangs, and waits for it in vain.
-func (r *labRun) startHanging(t *testing.T, upid *string) *builtin.Fault {
+func (r *clusterRun) startHanging(t *testing.T, upid *string) *builtin.Fault {
 	t.Helper()
 	f, _ := r.mod.Func("call")
 	bound, err := f.Bind(nil, []builtin.Named{arg("method", "POST"), arg("path", "/nodes/pve1/vzdump"), arg("vmid", int64(109)), arg("storage", "backup")})
@@ -248,20 +248,20 @@ func (r *labRun) startHanging(t *testing.T, upid *string) *builtin.Fault {
 }
 
 func TestRebootNode(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	node := arg("node", "pve2")
 	f := r.fails(builtin.Conflict, "stop_guests", "reboot_node", node)
 	if !strings.Contains(f.Said, "101, 103, 105") {
 		t.Error(f)
 	}
-	got := do[RebootResult](r, "reboot_node", node, arg("stop_guests", true))
+	got := ask[RebootedNode](r, "reboot_node", node, arg("stop_guests", true))
 	if !got.Back.Value || got.Uptime.Value > 600 || got.Kernel.Value == "" || len(got.Guests.Value) != 0 || len(r.held) != 1 {
 		t.Errorf("%+v %v", got, r.held)
 	}
 	if !slices.ContainsFunc(r.progress, func(s string) bool { return strings.Contains(s, "it shuts down") }) {
 		t.Error(r.progress)
 	}
-	if s := r.settle("reboot_node", r.held[0], node); s.State != builtin.Done || !s.Result.(RebootResult).Back.Value {
+	if s := r.settle("reboot_node", r.held[0], node); s.State != builtin.Done || !s.Result.(RebootedNode).Back.Value {
 		t.Errorf("%+v", s)
 	}
 	if s := r.settle("reboot_node", "", node); s.State != builtin.NotDone {
@@ -269,42 +269,42 @@ func TestRebootNode(t *testing.T) {
 	}
 	// Resumed after it has booted: it is not booted again.
 	r.handle = r.held[0]
-	before := len(do[[]Task](r, "tasks", node, arg("kind", "stopall")))
-	do[RebootResult](r, "reboot_node", node)
-	if after := len(do[[]Task](r, "tasks", node, arg("kind", "stopall"))); before != 1 || after != 1 {
+	before := len(ask[[]Task](r, "tasks", node, arg("kind", "stopall")))
+	ask[RebootedNode](r, "reboot_node", node)
+	if after := len(ask[[]Task](r, "tasks", node, arg("kind", "stopall"))); before != 1 || after != 1 {
 		t.Errorf("%d, %d reboots", before, after)
 	}
 }
 
 // The very node that nixmox asks: nobody answers for a while.
 func TestRebootTheNodeThatIsAsked(t *testing.T) {
-	r := inLab(t)
-	if got := do[RebootResult](r, "reboot_node", pve1, arg("stop_guests", true)); !got.Back.Value || got.Uptime.Value > 600 {
+	r := clusterLab(t)
+	if got := ask[RebootedNode](r, "reboot_node", pve1, arg("stop_guests", true)); !got.Back.Value || got.Uptime.Value > 600 {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestRebootRefuses(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	r.fails(builtin.NotFound, "pve9", "reboot_node", arg("node", "pve9"))
 	// Two nodes of three are needed; one is down.
-	do[RebootResult](r, "reboot_node", arg("node", "pve3"), arg("stop_guests", true), arg("wait", false))
+	ask[RebootedNode](r, "reboot_node", arg("node", "pve3"), arg("stop_guests", true), arg("wait", false))
 	r.lab.Advance(21 * time.Second)
 	f := r.fails(builtin.Conflict, "lose_quorum", "reboot_node", pve2, arg("stop_guests", true))
 	if !strings.Contains(f.Said, "1 votes of the 2") {
 		t.Error(f)
 	}
 
-	r = inLab(t, "vzdump:109=hang")
+	r = clusterLab(t, "vzdump:109=hang")
 	var hung string
 	r.startHanging(t, &hung)
 	r.fails(builtin.Busy, hung, "reboot_node", pve1, arg("stop_guests", true))
 
-	r = inLab(t, "api:POST /nodes/pve2/status=403")
+	r = clusterLab(t, "api:POST /nodes/pve2/status=403")
 	r.fails(builtin.Forbidden, "Permission check failed", "reboot_node", pve2, arg("stop_guests", true))
-	r = inLab(t)
+	r = clusterLab(t)
 	r.plan = &builtin.Overlay{}
-	if got := do[RebootResult](r, "reboot_node", pve2, arg("stop_guests", true)); got.Back.Known() || len(r.plan.Assumed()) != 1 {
+	if got := ask[RebootedNode](r, "reboot_node", pve2, arg("stop_guests", true)); got.Back.Known() || len(r.plan.Assumed()) != 1 {
 		t.Errorf("%+v %v", got, r.plan.Assumed())
 	}
 	r.fails(builtin.Conflict, "guests run on it", "reboot_node", pve2)
@@ -312,8 +312,8 @@ func TestRebootRefuses(t *testing.T) {
 
 // A node that never goes down, and one whose request got lost.
 func TestRebootThatDoesNotHappen(t *testing.T) {
-	r := inLab(t, "api:POST /nodes/pve2/status=drop", "vzdump:109=hang")
-	if got := do[RebootResult](r, "reboot_node", pve2, arg("stop_guests", true)); !got.Back.Value { // it was carried out
+	r := clusterLab(t, "api:POST /nodes/pve2/status=drop", "vzdump:109=hang")
+	if got := ask[RebootedNode](r, "reboot_node", pve2, arg("stop_guests", true)); !got.Back.Value { // it was carried out
 		t.Errorf("%+v", got)
 	}
 	was := boot{uptime: 1000, seen: r.lab.Now()}

@@ -153,7 +153,7 @@ func (c client) permissions(ctx context.Context, args PermissionsArgs) ([]Permis
 	return out, nil
 }
 
-func (c client) nextID(ctx context.Context, _ noArgs) (int64, error) {
+func (c client) freeID(ctx context.Context, _ noArgs) (int64, error) {
 	var id pve.Int // a string, as recorded, whatever the schema says
 	err := c.pve.Get(ctx, "/cluster/nextid", nil, &id)
 	return int64(id), err

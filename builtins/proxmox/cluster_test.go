@@ -16,9 +16,9 @@ import (
 	"nixmox/engine/builtin"
 )
 
-// labRun is the module over a lab of its own. At the end each request and each
+// clusterRun is the module over a lab of its own. At the end each request and each
 // good answer is held against both schemas.
-type labRun struct {
+type clusterRun struct {
 	t        *testing.T
 	lab      *lab.Lab
 	mod      builtin.Module
@@ -32,7 +32,7 @@ type labRun struct {
 // asking.
 var onlySince9 = []string{"/cluster/ha/rules"}
 
-func inLab(t *testing.T, faults ...string) *labRun {
+func clusterLab(t *testing.T, faults ...string) *clusterRun {
 	t.Helper()
 	var mu sync.Mutex
 	var seen []lab.Exchange
@@ -86,12 +86,12 @@ func inLab(t *testing.T, faults ...string) *labRun {
 			}
 		}
 	})
-	return &labRun{t: t, lab: l, mod: Module(c)}
+	return &clusterRun{t: t, lab: l, mod: Module(c)}
 }
 
 // try binds and performs a function the way a language does; in a plan it
 // previews changes.
-func (r *labRun) try(name string, args ...builtin.Named) (any, error) {
+func (r *clusterRun) try(name string, args ...builtin.Named) (any, error) {
 	r.t.Helper()
 	f, ok := r.mod.Func(name)
 	if !ok {
@@ -133,7 +133,7 @@ func (r *labRun) try(name string, args ...builtin.Named) (any, error) {
 	return out, nil
 }
 
-func do[T any](r *labRun, name string, args ...builtin.Named) T {
+func ask[T any](r *clusterRun, name string, args ...builtin.Named) T {
 	r.t.Helper()
 	out, err := r.try(name, args...)
 	if err != nil {
@@ -142,14 +142,14 @@ func do[T any](r *labRun, name string, args ...builtin.Named) T {
 	return out.(T)
 }
 
-func (r *labRun) fails(kind builtin.Kind, says, name string, args ...builtin.Named) *builtin.Fault {
+func (r *clusterRun) fails(kind builtin.Kind, says, name string, args ...builtin.Named) *builtin.Fault {
 	r.t.Helper()
 	_, err := r.try(name, args...)
 	want(r.t, err, kind, says)
 	return builtin.AsFault(err)
 }
 
-func (r *labRun) settle(name, handle string, args ...builtin.Named) builtin.Settlement[any] {
+func (r *clusterRun) settle(name, handle string, args ...builtin.Named) builtin.Settlement[any] {
 	r.t.Helper()
 	f, _ := r.mod.Func(name)
 	bound, err := f.Bind(nil, args)
@@ -166,14 +166,14 @@ func (r *labRun) settle(name, handle string, args ...builtin.Named) builtin.Sett
 var pve1, pve2 = arg("node", "pve1"), arg("node", "pve2")
 
 func TestClusterReads(t *testing.T) {
-	r := inLab(t)
-	if c := do[Cluster](r, "cluster"); c.Name != "lab" || !c.Quorate || c.Online != 3 || c.Version != 3 || c.Nodes[0].Address != "192.0.2.11" || !c.Nodes[0].Local {
+	r := clusterLab(t)
+	if c := ask[Cluster](r, "cluster"); c.Name != "lab" || !c.Quorate || c.Online != 3 || c.Version != 3 || c.Nodes[0].Address != "192.0.2.11" || !c.Nodes[0].Local {
 		t.Errorf("%+v", c)
 	}
-	if n := do[NodeDetail](r, "node", pve1); n.Kernel != "6.17.13-2-pve" || n.Cores != 16 || n.Uptime < 9*24*3600 || n.Boot != "efi" || len(n.Load) != 3 || n.Load[0] != 0.42 || n.DiskFree == 0 || n.Memory <= n.MemoryUsed {
+	if n := ask[NodeDetail](r, "node", pve1); n.Kernel != "6.17.13-2-pve" || n.Cores != 16 || n.Uptime < 9*24*3600 || n.Boot != "efi" || len(n.Load) != 3 || n.Load[0] != 0.42 || n.DiskFree == 0 || n.Memory <= n.MemoryUsed {
 		t.Errorf("%+v", n)
 	}
-	nets := do[Networks](r, "networks", pve1)
+	nets := ask[Networks](r, "networks", pve1)
 	i := slices.IndexFunc(nets.Interfaces, func(i Interface) bool { return i.Name == "vmbr0" })
 	if b := nets.Interfaces[i]; b.Kind != "bridge" || !slices.Equal(b.Addresses, []string{"192.0.2.11/24"}) || !slices.Equal(b.Ports, []string{"bond0"}) || b.Gateway == "" || b.Comment != "the LAN" || nets.Pending != "" {
 		t.Errorf("%+v", b)
@@ -181,41 +181,41 @@ func TestClusterReads(t *testing.T) {
 	if b := nets.Interfaces[0]; b.Name != "bond0" || b.Bond != "active-backup" || !slices.Equal(b.Ports, []string{"eno1", "eno2"}) {
 		t.Errorf("%+v", b)
 	}
-	if p := do[Networks](r, "networks", arg("node", "pve3")).Pending; !strings.Contains(p, "+\tmtu 9000") {
+	if p := ask[Networks](r, "networks", arg("node", "pve3")).Pending; !strings.Contains(p, "+\tmtu 9000") {
 		t.Error(p)
 	}
-	if p := do[[]Pool](r, "pools"); len(p) != 1 || p[0].Name != "production" || !slices.Equal(p[0].Guests, []builtin.VMID{100, 102, 104, 105, 106}) || !slices.Equal(p[0].Storages, []string{"backup"}) {
+	if p := ask[[]Pool](r, "pools"); len(p) != 1 || p[0].Name != "production" || !slices.Equal(p[0].Guests, []builtin.VMID{100, 102, 104, 105, 106}) || !slices.Equal(p[0].Storages, []string{"backup"}) {
 		t.Errorf("%+v", p)
 	}
-	tags := do[[]Tag](r, "tags")
+	tags := ask[[]Tag](r, "tags")
 	i = slices.IndexFunc(tags, func(t Tag) bool { return t.Name == "web" })
 	if !slices.Equal(tags[i].Guests, []builtin.VMID{104, 105}) || tags[i].Registered {
 		t.Errorf("%+v", tags)
 	}
-	ha := do[HA](r, "ha")
+	ha := ask[HA](r, "ha")
 	if len(ha.Resources) != 1 || ha.Resources[0].Guest != 110 || ha.Resources[0].State != "started" || ha.Resources[0].Status != "started" || ha.Resources[0].Node != "pve3" || !ha.Quorate {
 		t.Errorf("%+v", ha.Resources)
 	}
 	if len(ha.Rules) != 1 || ha.Rules[0].Kind != "node-affinity" || !slices.Equal(ha.Rules[0].Nodes, []string{"pve2", "pve3:2"}) || !ha.Rules[0].Enabled || len(ha.Nodes) != 3 || ha.Nodes[2].Status != "active" || ha.Nodes[0].Status != "idle" {
 		t.Errorf("%+v %+v", ha.Rules, ha.Nodes)
 	}
-	perms := do[[]Permission](r, "permissions")
+	perms := ask[[]Permission](r, "permissions")
 	if perms[0].Path != "/" || !slices.Contains(perms[0].Privileges, "VM.Backup") || !slices.Contains(perms[0].Below, "VM.Backup") || slices.Contains(perms[0].Privileges, "Permissions.Modify") {
 		t.Errorf("%+v", perms[0])
 	}
-	if p := do[[]Permission](r, "permissions", arg("path", "/nodes/pve1")); len(p) != 1 || !slices.Contains(p[0].Privileges, "Sys.Modify") {
+	if p := ask[[]Permission](r, "permissions", arg("path", "/nodes/pve1")); len(p) != 1 || !slices.Contains(p[0].Privileges, "Sys.Modify") {
 		t.Errorf("%+v", p)
 	}
-	if s := do[[]Service](r, "services", pve1); !slices.ContainsFunc(s, func(s Service) bool { return s.Name == "pvedaemon" && s.Active == "active" && s.Enabled == "enabled" }) {
+	if s := ask[[]Service](r, "services", pve1); !slices.ContainsFunc(s, func(s Service) bool { return s.Name == "pvedaemon" && s.Active == "active" && s.Enabled == "enabled" }) {
 		t.Errorf("%+v", s)
 	}
-	if s := do[Subscription](r, "subscription", pve1); s.Status != "notfound" || s.Active {
+	if s := ask[Subscription](r, "subscription", pve1); s.Status != "notfound" || s.Active {
 		t.Errorf("%+v", s)
 	}
-	if c := do[[]Certificate](r, "certificates", pve1); len(c) != 1 || c[0].Days < 7000 || !slices.Contains(c[0].Names, "localhost") || len(c[0].Fingerprint) != 95 {
+	if c := ask[[]Certificate](r, "certificates", pve1); len(c) != 1 || c[0].Days < 7000 || !slices.Contains(c[0].Names, "localhost") || len(c[0].Fingerprint) != 95 {
 		t.Errorf("%+v", c)
 	}
-	if id := do[int64](r, "next_id"); id != 112 {
+	if id := ask[int64](r, "next_id"); id != 112 {
 		t.Error(id)
 	}
 	for _, name := range []string{"node", "networks", "services", "subscription", "certificates", "repositories", "updates", "refresh_updates"} {
@@ -224,23 +224,23 @@ func TestClusterReads(t *testing.T) {
 }
 
 func TestUpdates(t *testing.T) {
-	r := inLab(t)
-	u := do[Updates](r, "updates", pve1)
+	r := clusterLab(t)
+	u := ask[Updates](r, "updates", pve1)
 	if len(u.Packages) != 2 || u.Packages[1].Name != "openssl" || u.Packages[1].Old != "3.5.1-1+deb13u1" || u.Packages[1].Origin != "Debian" || u.Reboot || len(u.Warnings) != 0 {
 		t.Errorf("%+v", u)
 	}
-	repos := do[Repositories](r, "repositories", pve1)
+	repos := ask[Repositories](r, "repositories", pve1)
 	if len(repos.Repositories) != 5 || !repos.Repositories[3].Enabled || repos.Repositories[4].Enabled || repos.Repositories[3].Components[0] != "pve-no-subscription" || len(repos.Warnings) != 0 {
 		t.Errorf("%+v", repos)
 	}
 	if s := repos.Standard; s[0].Status != "disabled" || s[1].Status != "enabled" || s[2].Status != "absent" {
 		t.Errorf("%+v", s)
 	}
-	got := do[RefreshResult](r, "refresh_updates", pve1)
+	got := ask[RefreshResult](r, "refresh_updates", pve1)
 	if got.Packages.Value != 5 || got.Status.Value != "OK" || len(r.held) != 1 || r.held[0] != got.Task.Value || !slices.Contains(r.progress, "starting apt-get update") {
 		t.Errorf("%+v %v %v", got, r.held, r.progress)
 	}
-	if u := do[Updates](r, "updates", pve1); !u.Reboot || len(u.Packages) != 5 {
+	if u := ask[Updates](r, "updates", pve1); !u.Reboot || len(u.Packages) != 5 {
 		t.Errorf("%+v", u)
 	}
 	if s := r.settle("refresh_updates", r.held[0], pve1); s.State != builtin.Done || s.Result.(RefreshResult).Packages.Value != 5 {
@@ -251,8 +251,8 @@ func TestUpdates(t *testing.T) {
 	}
 	// The enterprise repository without a subscription: named as what it is,
 	// and the 401 explained.
-	do[CallResult](r, "call", arg("method", "PUT"), arg("path", "/nodes/pve2/apt/repositories"), arg("handle", "enterprise"))
-	if w := do[Repositories](r, "repositories", pve2).Warnings; len(w) != 1 || !strings.Contains(w[0], "no valid subscription") || !strings.Contains(w[0], "401") {
+	ask[CallResult](r, "call", arg("method", "PUT"), arg("path", "/nodes/pve2/apt/repositories"), arg("handle", "enterprise"))
+	if w := ask[Repositories](r, "repositories", pve2).Warnings; len(w) != 1 || !strings.Contains(w[0], "no valid subscription") || !strings.Contains(w[0], "401") {
 		t.Error(w)
 	}
 	f := r.fails(builtin.Failed, "wants a subscription", "refresh_updates", pve2)
@@ -263,8 +263,8 @@ func TestUpdates(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	// Without a repository of Proxmox's own, updates lead away from it.
-	do[CallResult](r, "call", arg("method", "POST"), arg("path", "/nodes/pve1/apt/repositories"), arg("enabled", false), arg("index", int64(0)), arg("params", map[string]any{"path": "/etc/apt/sources.list.d/proxmox.sources"}))
-	if w := do[Updates](r, "updates", pve1).Warnings; len(w) != 1 || !strings.Contains(w[0], "may remove proxmox-ve") {
+	ask[CallResult](r, "call", arg("method", "POST"), arg("path", "/nodes/pve1/apt/repositories"), arg("enabled", false), arg("index", int64(0)), arg("params", map[string]any{"path": "/etc/apt/sources.list.d/proxmox.sources"}))
+	if w := ask[Updates](r, "updates", pve1).Warnings; len(w) != 1 || !strings.Contains(w[0], "may remove proxmox-ve") {
 		t.Error(w)
 	}
 }
@@ -297,14 +297,14 @@ func TestDangerousUpdates(t *testing.T) {
 }
 
 func TestPools(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	production := arg("pool", "production")
-	p := do[Pool](r, "add_to_pool", production, arg("guests", []any{int64(100), int64(103)}), arg("storages", []any{"media", "backup"}))
+	p := ask[Pool](r, "add_to_pool", production, arg("guests", []any{int64(100), int64(103)}), arg("storages", []any{"media", "backup"}))
 	if !slices.Contains(p.Guests, 103) || !slices.Equal(p.Storages, []string{"backup", "media"}) {
 		t.Errorf("%+v", p)
 	}
-	do[Pool](r, "add_to_pool", production, arg("guests", []any{int64(103)})) // once more is nothing
-	p = do[Pool](r, "remove_from_pool", production, arg("guests", []any{int64(103), int64(101)}), arg("storages", []any{"media"}))
+	ask[Pool](r, "add_to_pool", production, arg("guests", []any{int64(103)})) // once more is nothing
+	p = ask[Pool](r, "remove_from_pool", production, arg("guests", []any{int64(103), int64(101)}), arg("storages", []any{"media"}))
 	if slices.Contains(p.Guests, 103) || len(p.Guests) != 5 || len(p.Storages) != 1 {
 		t.Errorf("%+v", p)
 	}
@@ -312,11 +312,11 @@ func TestPools(t *testing.T) {
 	r.fails(builtin.NotFound, "999", "add_to_pool", production, arg("guests", []any{int64(999)}))
 	r.fails(builtin.Invalid, "neither", "add_to_pool", production)
 	r.fails(builtin.Invalid, "pool", "add_to_pool", arg("pool", "a b"), arg("guests", []any{int64(103)}))
-	do[CallResult](r, "call", arg("method", "POST"), arg("path", "/pools"), arg("poolid", "spare"))
+	ask[CallResult](r, "call", arg("method", "POST"), arg("path", "/pools"), arg("poolid", "spare"))
 	spare := arg("pool", "spare")
 	r.fails(builtin.Conflict, "production", "add_to_pool", spare, arg("guests", []any{int64(100)}))
-	do[Pool](r, "add_to_pool", spare, arg("guests", []any{int64(100)}), arg("move", true))
-	pools := do[[]Pool](r, "pools")
+	ask[Pool](r, "add_to_pool", spare, arg("guests", []any{int64(100)}), arg("move", true))
+	pools := ask[[]Pool](r, "pools")
 	if len(pools) != 2 || slices.Contains(pools[0].Guests, 100) || !slices.Contains(pools[1].Guests, 100) {
 		t.Errorf("%+v", pools)
 	}
@@ -330,8 +330,8 @@ func TestPools(t *testing.T) {
 
 // A lost answer is settled by looking.
 func TestPoolAnswerLost(t *testing.T) {
-	r := inLab(t, "api:PUT /pools=drop*1", "api:PUT /pools=595*1")
-	p := do[Pool](r, "add_to_pool", arg("pool", "production"), arg("guests", []any{int64(103)}))
+	r := clusterLab(t, "api:PUT /pools=drop*1", "api:PUT /pools=595*1")
+	p := ask[Pool](r, "add_to_pool", arg("pool", "production"), arg("guests", []any{int64(103)}))
 	if !slices.Contains(p.Guests, 103) {
 		t.Error(p)
 	}
@@ -339,51 +339,51 @@ func TestPoolAnswerLost(t *testing.T) {
 }
 
 func TestPlannedPools(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	r.plan = &builtin.Overlay{}
 	production := arg("pool", "production")
-	p := do[Pool](r, "add_to_pool", production, arg("guests", []any{int64(103)}))
+	p := ask[Pool](r, "add_to_pool", production, arg("guests", []any{int64(103)}))
 	if !slices.Contains(p.Guests, 103) {
 		t.Error(p)
 	}
-	do[Pool](r, "remove_from_pool", production, arg("guests", []any{int64(105)}))
-	pools := do[[]Pool](r, "pools")
+	ask[Pool](r, "remove_from_pool", production, arg("guests", []any{int64(105)}))
+	pools := ask[[]Pool](r, "pools")
 	if !slices.Contains(pools[0].Guests, 103) || slices.Contains(pools[0].Guests, 105) {
 		t.Errorf("%+v", pools)
 	}
-	guests := do[[]Guest](r, "guests", arg("select", []any{"%production"}))
+	guests := ask[[]Guest](r, "guests", arg("select", []any{"%production"}))
 	if !slices.ContainsFunc(guests, func(g Guest) bool { return g.ID == 103 }) || slices.ContainsFunc(guests, func(g Guest) bool { return g.ID == 105 }) {
 		t.Errorf("%+v", guests)
 	}
-	do[HAResource](r, "ha_set", arg("guest", int64(110)), arg("state", "stopped"))
-	if ha := do[HA](r, "ha"); ha.Resources[0].State != "stopped" || ha.Resources[0].Status != "started" {
+	ask[HAResource](r, "ha_set", arg("guest", int64(110)), arg("state", "stopped"))
+	if ha := ask[HA](r, "ha"); ha.Resources[0].State != "stopped" || ha.Resources[0].Status != "started" {
 		t.Errorf("%+v", ha.Resources)
 	}
-	do[RefreshResult](r, "refresh_updates", pve1)
-	do[Updates](r, "updates", pve1)
+	ask[RefreshResult](r, "refresh_updates", pve1)
+	ask[Updates](r, "updates", pve1)
 	if a := r.plan.Assumed(); len(a) != 1 || !strings.Contains(a[0], "pve1") {
 		t.Error(a)
 	}
 	r.plan = nil // and nothing was changed
-	if p := do[[]Pool](r, "pools")[0]; slices.Contains(p.Guests, 103) || !slices.Contains(p.Guests, 105) {
+	if p := ask[[]Pool](r, "pools")[0]; slices.Contains(p.Guests, 103) || !slices.Contains(p.Guests, 105) {
 		t.Error(p)
 	}
-	if do[HA](r, "ha").Resources[0].State != "started" || len(do[Updates](r, "updates", pve1).Packages) != 2 {
+	if ask[HA](r, "ha").Resources[0].State != "started" || len(ask[Updates](r, "updates", pve1).Packages) != 2 {
 		t.Error("a plan changed something")
 	}
 }
 
 func TestHASet(t *testing.T) {
-	r := inLab(t)
+	r := clusterLab(t)
 	g := arg("guest", int64(110))
-	if h := do[HAResource](r, "ha_set", g, arg("state", "stopped")); h.State != "stopped" || h.SID != "vm:110" {
+	if h := ask[HAResource](r, "ha_set", g, arg("state", "stopped")); h.State != "stopped" || h.SID != "vm:110" {
 		t.Errorf("%+v", h)
 	}
 	r.lab.Advance(time.Minute)
-	if h := do[HA](r, "ha").Resources[0]; h.Status != "stopped" {
+	if h := ask[HA](r, "ha").Resources[0]; h.Status != "stopped" {
 		t.Errorf("%+v", h)
 	}
-	do[HAResource](r, "ha_set", g, arg("state", "started"))
+	ask[HAResource](r, "ha_set", g, arg("state", "started"))
 	if s := r.settle("ha_set", "", g, arg("state", "started")); s.State != builtin.Done {
 		t.Errorf("%+v", s)
 	}

@@ -68,7 +68,7 @@ func (cl client) clusterReads() []builtin.Func {
 				Source:  "GET /access/permissions, pveum(1)",
 				Errors:  always(builtin.Invalid),
 			}),
-		builtin.NewRead("next_id", nextIDDoc, cl.nextID).
+		builtin.NewRead("next_id", nextIDDoc, cl.freeID).
 			With(builtin.Reference{
 				Example: "log(\"%d is free\" % proxmox.next_id())",
 				Source:  "GET /cluster/nextid",
@@ -204,7 +204,7 @@ func (cl client) clusterChanges() []builtin.Func {
 				Privileges: on("/nodes/{node}", "Sys.Modify"),
 			}),
 		builtin.NewChange("reboot_node", rebootDoc,
-			builtin.Op[RebootArgs, RebootResult]{Preview: cl.previewReboot, Do: cl.rebootNode, Settle: cl.settleReboot, Keys: RebootArgs.keys}).
+			builtin.Op[RebootNodeArgs, RebootedNode]{Preview: cl.previewReboot, Do: cl.rebootNode, Settle: cl.settleReboot, Keys: RebootNodeArgs.keys}).
 			With(builtin.Reference{
 				Example:    "done = proxmox.reboot_node(\"pve3\", stop_guests = True)\nlog(\"it runs \" + done.kernel)",
 				Source:     "POST /nodes/{node}/status",

@@ -14,8 +14,8 @@ import (
 	"nixmox/engine/builtin"
 )
 
-// RebootArgs are the arguments of reboot_node().
-type RebootArgs struct {
+// RebootNodeArgs are the arguments of reboot_node().
+type RebootNodeArgs struct {
 	Node       builtin.Node     `name:"node" scope:"node" doc:"the node"`
 	StopGuests bool             `name:"stop_guests" default:"false" doc:"although guests run on it, which Proxmox then shuts down"`
 	LoseQuorum bool             `name:"lose_quorum" default:"false" doc:"although the others would be too few without it"`
@@ -23,11 +23,11 @@ type RebootArgs struct {
 	Wait       bool             `name:"wait" default:"true" doc:"until the node is back; without, nobody looks whether it comes back"`
 }
 
-func (a RebootArgs) keys() []string { return []string{"node:" + string(a.Node)} }
-func (a RebootArgs) what() string   { return "rebooting the node " + string(a.Node) }
+func (a RebootNodeArgs) keys() []string { return []string{"node:" + string(a.Node)} }
+func (a RebootNodeArgs) what() string   { return "rebooting the node " + string(a.Node) }
 
-// RebootResult is what reboot_node() returns.
-type RebootResult struct {
+// RebootedNode is what reboot_node() returns.
+type RebootedNode struct {
 	Node   builtin.Node            `name:"node" doc:"the node"`
 	Back   builtin.Later[bool]     `name:"back" doc:"it was seen to be up again, with a newer boot; false only if nobody waited"`
 	Kernel builtin.Later[string]   `name:"kernel" doc:"the release of the kernel that runs now"`
@@ -61,7 +61,7 @@ func parseBoot(handle string) (boot, bool) {
 
 // mayReboot refuses what would take something down that nobody named. It
 // returns the guests that run on the node.
-func (c client) mayReboot(ctx context.Context, args RebootArgs) ([]string, error) {
+func (c client) mayReboot(ctx context.Context, args RebootNodeArgs) ([]string, error) {
 	cluster, err := c.cluster(ctx, noArgs{})
 	if err != nil {
 		return nil, err
@@ -110,21 +110,21 @@ func runningOn(guests []pve.Guest, node builtin.Node) []string {
 	return out
 }
 
-func (c client) previewReboot(ctx context.Context, args RebootArgs) (RebootResult, error) {
+func (c client) previewReboot(ctx context.Context, args RebootNodeArgs) (RebootedNode, error) {
 	if _, err := c.mayReboot(ctx, args); err != nil {
-		return RebootResult{}, err
+		return RebootedNode{}, err
 	}
 	call := builtin.CallFrom(ctx)
 	if call.Run.Planned != nil {
 		call.Run.Planned.Assume("the node " + string(args.Node) + " comes back from its reboot, with the guests that start with it")
 	}
-	return RebootResult{
+	return RebootedNode{
 		Node: args.Node, Back: builtin.PlannedBy[bool](call), Kernel: builtin.PlannedBy[string](call),
 		Uptime: builtin.PlannedBy[int64](call), Guests: builtin.PlannedBy[[]string](call),
 	}, nil
 }
 
-func (c client) rebootNode(ctx context.Context, args RebootArgs) (RebootResult, error) {
+func (c client) rebootNode(ctx context.Context, args RebootNodeArgs) (RebootedNode, error) {
 	if was, ok := parseBoot(builtin.CallFrom(ctx).Handle); ok { // begun before a crash
 		asked := c.pve.Now()
 		if now, err := c.node(ctx, NodeArgs{Node: args.Node}); err == nil && was.newer(now.Uptime, asked) {
@@ -133,23 +133,23 @@ func (c client) rebootNode(ctx context.Context, args RebootArgs) (RebootResult, 
 	}
 	running, err := c.mayReboot(ctx, args)
 	if err != nil {
-		return RebootResult{}, err
+		return RebootedNode{}, err
 	}
 	before, err := c.node(ctx, NodeArgs{Node: args.Node})
 	if err != nil {
-		return RebootResult{}, err
+		return RebootedNode{}, err
 	}
 	was := boot{before.Uptime, c.pve.Now()}
 	if err := builtin.Hold(ctx, was.String()); err != nil {
-		return RebootResult{}, err
+		return RebootedNode{}, err
 	}
 	// The node may go down before it has answered; whether it boots, is seen.
 	err = c.pve.Post(context.WithoutCancel(ctx), pve.Path("/nodes/%s/status", string(args.Node)), map[string]any{"command": "reboot"}, nil)
 	if err != nil && !pve.InDoubt(err) {
-		return RebootResult{}, err
+		return RebootedNode{}, err
 	}
 	if !args.Wait && err == nil {
-		return RebootResult{Node: args.Node, Back: builtin.Now(false), Kernel: builtin.Now(before.Kernel), Uptime: builtin.Now(before.Uptime), Guests: builtin.Now(running)}, nil
+		return RebootedNode{Node: args.Node, Back: builtin.Now(false), Kernel: builtin.Now(before.Kernel), Uptime: builtin.Now(before.Uptime), Guests: builtin.Now(running)}, nil
 	}
 	return c.waitForBoot(ctx, args, was, running)
 }
@@ -158,7 +158,7 @@ func (c client) rebootNode(ctx context.Context, args RebootArgs) (RebootResult, 
 // Nothing but the end of the run stops it looking: while the node that nixmox
 // asks reboots, there is no answer, and what its daemons say at first is no
 // answer either.
-func (c client) waitForBoot(ctx context.Context, args RebootArgs, was boot, running []string) (RebootResult, error) {
+func (c client) waitForBoot(ctx context.Context, args RebootNodeArgs, was boot, running []string) (RebootedNode, error) {
 	var now NodeDetail
 	said := "it has not gone down yet"
 	back, err := c.pve.Until(ctx, time.Duration(args.Timeout), func() (bool, error) {
@@ -186,22 +186,22 @@ func (c client) waitForBoot(ctx context.Context, args RebootArgs, was boot, runn
 	})
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
-			return RebootResult{}, fmt.Errorf("%s, which goes on: %w", args.what(), err)
+			return RebootedNode{}, fmt.Errorf("%s, which goes on: %w", args.what(), err)
 		}
-		return RebootResult{}, err
+		return RebootedNode{}, err
 	}
 	if !back {
-		return RebootResult{}, builtin.Faultf(builtin.Timeout, "%s: it was not back within %v", args.what(), time.Duration(args.Timeout)).Saying(said).
+		return RebootedNode{}, builtin.Faultf(builtin.Timeout, "%s: it was not back within %v", args.what(), time.Duration(args.Timeout)).Saying(said).
 			Hinting("look at its console; a guest that does not shut down holds it up for its own time limit, three minutes by default")
 	}
 	return c.backAgain(ctx, args, now, running)
 }
 
 // backAgain is what to say of a node that has booted.
-func (c client) backAgain(ctx context.Context, args RebootArgs, now NodeDetail, ran []string) (RebootResult, error) {
+func (c client) backAgain(ctx context.Context, args RebootNodeArgs, now NodeDetail, ran []string) (RebootedNode, error) {
 	guests, err := c.pve.Guests(ctx)
 	if err != nil {
-		return RebootResult{}, err
+		return RebootedNode{}, err
 	}
 	runs := runningOn(guests, args.Node)
 	down := []string{}
@@ -210,30 +210,30 @@ func (c client) backAgain(ctx context.Context, args RebootArgs, now NodeDetail, 
 			down = append(down, id)
 		}
 	}
-	return RebootResult{Node: args.Node, Back: builtin.Now(true), Kernel: builtin.Now(now.Kernel), Uptime: builtin.Now(now.Uptime), Guests: builtin.Now(down)}, nil
+	return RebootedNode{Node: args.Node, Back: builtin.Now(true), Kernel: builtin.Now(now.Kernel), Uptime: builtin.Now(now.Uptime), Guests: builtin.Now(down)}, nil
 }
 
 // settleReboot: the node's boot tells. One that does not answer may be booting.
 // One that has not booted can be told again, which makes one boot of two.
-func (c client) settleReboot(ctx context.Context, args RebootArgs, handle string) (builtin.Settlement[RebootResult], error) {
+func (c client) settleReboot(ctx context.Context, args RebootNodeArgs, handle string) (builtin.Settlement[RebootedNode], error) {
 	was, ok := parseBoot(handle)
 	if !ok { // it is held before the node is asked
-		return builtin.Settlement[RebootResult]{State: builtin.NotDone}, nil
+		return builtin.Settlement[RebootedNode]{State: builtin.NotDone}, nil
 	}
 	asked := c.pve.Now()
 	now, err := c.node(ctx, NodeArgs{Node: args.Node})
 	if f := builtin.AsFault(err); f != nil && f.Kind == builtin.Unreachable {
 		if asked.Sub(was.seen) < time.Duration(args.Timeout) {
-			return builtin.Settlement[RebootResult]{State: builtin.Running, Handle: handle}, nil
+			return builtin.Settlement[RebootedNode]{State: builtin.Running, Handle: handle}, nil
 		}
-		return builtin.Settlement[RebootResult]{State: builtin.Unknown, Why: fmt.Sprintf("%s does not answer, longer than %v after it was to be rebooted", args.Node, time.Duration(args.Timeout))}, nil
+		return builtin.Settlement[RebootedNode]{State: builtin.Unknown, Why: fmt.Sprintf("%s does not answer, longer than %v after it was to be rebooted", args.Node, time.Duration(args.Timeout))}, nil
 	}
 	if err != nil {
-		return builtin.Settlement[RebootResult]{}, err
+		return builtin.Settlement[RebootedNode]{}, err
 	}
 	if !was.newer(now.Uptime, asked) {
-		return builtin.Settlement[RebootResult]{State: builtin.NotDone}, nil
+		return builtin.Settlement[RebootedNode]{State: builtin.NotDone}, nil
 	}
 	result, err := c.backAgain(ctx, args, now, nil)
-	return builtin.Settlement[RebootResult]{State: builtin.Done, Result: result, Handle: handle}, err
+	return builtin.Settlement[RebootedNode]{State: builtin.Done, Result: result, Handle: handle}, err
 }
