@@ -14,7 +14,7 @@ import (
 )
 
 // who is as whom nixmox asks: USER@REALM!TOKEN.
-func (e *examination) who() string { return e.Config.TokenID }
+func (e *examination) who() string { return cmp.Or(e.Config.TokenID, e.Config.User) }
 
 // token makes the first request that needs one.
 func token(ctx context.Context, e *examination) bool {

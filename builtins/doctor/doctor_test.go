@@ -110,7 +110,7 @@ func serve(t *testing.T, c http.Handler) (*httptest.Server, Patient) {
 		t.Fatal(err)
 	}
 	return srv, Patient{Needs: needs(), Config: pve.Config{
-		URL: srv.URL, TokenID: "nixmox@pve!runs", Token: pve.NewToken("x"), Fingerprint: pve.Fingerprint(srv.Certificate()),
+		URL: srv.URL, TokenID: "nixmox@pve!runs", Token: pve.NewSecret("x"), Fingerprint: pve.Fingerprint(srv.Certificate()),
 		Mounts: map[string]string{"nas": mount}, Now: func() time.Time { return now },
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	}}

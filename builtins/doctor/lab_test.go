@@ -36,7 +36,7 @@ func TestAgainstTheLab(t *testing.T) {
 	}
 	look := func(id, secret string) []Finding {
 		return examine(t, Patient{Needs: needs()[:2], Config: pve.Config{
-			URL: end.URL, TokenID: id, Token: pve.NewToken(secret), Fingerprint: end.Fingerprint, Mounts: end.Mounts,
+			URL: end.URL, TokenID: id, Token: pve.NewSecret(secret), Fingerprint: end.Fingerprint, Mounts: end.Mounts,
 			Now: l.Now, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 		}})
 	}

@@ -152,7 +152,7 @@ func TestHangAndAbort(t *testing.T) {
 	if d := c.lab.Now().Sub(before); d < 10*time.Minute {
 		t.Errorf("only %v have passed", d)
 	}
-	if a := c.do("DELETE", "/nodes/pve1/tasks/"+upid); a.Status != 403 {
+	if a := c.newToken("bk@pve", "job").do("DELETE", "/nodes/pve1/tasks/"+upid); a.Status != 403 {
 		t.Errorf("aborting another's task: %d %s", a.Status, a.Reason)
 	}
 	if a := root.do("DELETE", "/nodes/pve1/tasks/"+upid); a.Status != 200 || string(a.Data) != "null" {

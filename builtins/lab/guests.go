@@ -68,6 +68,12 @@ func (c *call) guestResource(g *guest) obj {
 	if g.Pool != "" {
 		o["pool"] = g.Pool
 	}
+	if r := c.st.ha(g.sid()); r != nil {
+		o["hastate"] = r.crmState(g)
+	}
+	if c.st.node(g.Node).Down { // nobody tells
+		o["status"] = "unknown"
+	}
 	return o
 }
 
@@ -148,7 +154,7 @@ func getQemuStatus(c *call) (any, error) {
 		return nil, err
 	}
 	o := c.statusOf(g, true)
-	o["ha"] = obj{"managed": 0}
+	o["ha"] = c.haOf(g)
 	if strings.HasPrefix(g.config("agent"), "1") {
 		o["agent"] = 1
 	}
@@ -164,7 +170,7 @@ func getLxcStatus(c *call) (any, error) {
 		return nil, err
 	}
 	o := c.statusOf(g, true)
-	o["ha"] = obj{"managed": 0}
+	o["ha"] = c.haOf(g)
 	if g.Running {
 		for _, what := range []string{"cpu", "io", "memory"} {
 			o["pressure"+what+"some"], o["pressure"+what+"full"] = "0.00", "0.00" // strings, as recorded

@@ -23,9 +23,13 @@ type state struct {
 	Storages []*storage
 	Pools    []*pool
 	Tasks    []*task // oldest first
+	Users    []*user
+	Roles    map[string][]string // the estate's own, with their privileges
+	ACL      []aclEntry
+	HA       []*haResource
 }
 
-const stateVersion = 1
+const stateVersion = 2
 
 type node struct {
 	Name   string
@@ -34,6 +38,11 @@ type node struct {
 	CPUs   int
 	Memory int64
 	Disk   int64
+
+	Boot       time.Time // when it came up
+	Down       bool      `json:",omitempty"` // it reboots
+	Refreshed  time.Time // the last apt-get update; zero for long ago
+	Repository []repository
 }
 
 type guest struct {

@@ -43,6 +43,7 @@ func (c client) guests(ctx context.Context, args GuestsArgs) ([]Guest, error) {
 	if err != nil {
 		return nil, err
 	}
+	inPlannedPools(ctx, all)
 	if err := c.completeNew(ctx, all); err != nil && selection.byName() {
 		return nil, err // a guest without a name might be one that is meant
 	}

@@ -7,17 +7,19 @@ func (cl client) storageFuncs() []builtin.Func {
 	return []builtin.Func{
 		builtin.NewRead("storages", storagesDoc, cl.storages).
 			With(builtin.Reference{
-				Example:    "for storage in proxmox.storages():\n    if not storage.active:\n        log(storage.name + \" is down on \" + storage.node)",
-				Source:     "GET /storage, GET /nodes/{node}/storage, pvesm(1)",
-				Privileges: []builtin.Privilege{{Name: "Datastore.Audit|Datastore.AllocateSpace", Path: "/storage/{storage}"}},
-				Errors:     always(builtin.NotFound),
+				Example: "for storage in proxmox.storages():\n    if not storage.active:\n        log(storage.name + \" is down on \" + storage.node)",
+				Source:  "GET /storage, GET /nodes/{node}/storage, pvesm(1)",
+				Errors:  always(builtin.NotFound),
+
+				Privileges: on("/storage", "Datastore.Audit|Datastore.AllocateSpace"),
 			}),
 		builtin.NewRead("content", contentDoc, cl.content).
 			With(builtin.Reference{
-				Example:    "for volume in proxmox.content(\"backup\", kind = \"backup\"):\n    log(volume.volid)",
-				Source:     "GET /nodes/{node}/storage/{storage}/content, pvesm(1)",
-				Privileges: []builtin.Privilege{{Name: "Datastore.Audit|Datastore.AllocateSpace", Path: "/storage/{storage}"}},
-				Errors:     always(builtin.NotFound, builtin.Invalid),
+				Example: "for volume in proxmox.content(\"backup\", kind = \"backup\"):\n    log(volume.volid)",
+				Source:  "GET /nodes/{node}/storage/{storage}/content, pvesm(1)",
+				Errors:  always(builtin.NotFound, builtin.Invalid),
+
+				Privileges: on("/storage/{storage}", "Datastore.Audit|Datastore.AllocateSpace"),
 			}),
 	}
 }

@@ -156,6 +156,9 @@ func (t *transport) send(req *http.Request) (json.RawMessage, error) {
 	if !ok {
 		return nil, senseless(fmt.Errorf("%w: %s", errNotProxmox, excerpt(body)))
 	}
+	if keep, ok := req.Context().Value(besideKey{}).(*json.RawMessage); ok {
+		*keep = body
+	}
 	return data, nil
 }
 
