@@ -19,6 +19,7 @@ type GuestChange struct {
 	Running  *bool
 	Template *bool
 	Lock     *string // "" unlocks
+	HA       *string // the state that its HA manager is asked for: started or stopped; "": not managed
 	Pool     *string
 	Tags     []string          // nil: as they are
 	Config   map[string]string // entries of the configuration; an empty one removes it
@@ -59,6 +60,7 @@ func (l *Lab) ChangeGuest(id int, c GuestChange) error {
 func (c GuestChange) apply(g *guest, now time.Time) {
 	set(&g.Node, c.Node)
 	set(&g.Lock, c.Lock)
+	set(&g.HA, c.HA)
 	set(&g.Pool, c.Pool)
 	if c.Name != nil {
 		g.Name = *c.Name
@@ -83,6 +85,19 @@ func (c GuestChange) apply(g *guest, now time.Time) {
 			delete(g.Config, key)
 		}
 	}
+}
+
+// AddForeignSnapshot snapshots a guest's volumes beside Proxmox, as replication,
+// other tools and people do.
+func (l *Lab) AddForeignSnapshot(id int, name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.st.guest(id)
+	if g == nil {
+		return fmt.Errorf("snapshotting guest %d: there is none", id)
+	}
+	g.Foreign = append(g.Foreign, foreignSnapshot{Name: name, Time: l.now().Unix()})
+	return l.save()
 }
 
 func set[T any](dst, src *T) {

@@ -11,10 +11,10 @@ import (
 
 // A Fault is something that goes wrong on request.
 type Fault struct {
-	Target string // vzdump, storage, list, api, token or guest
+	Target string // vzdump, storage, list, api, token, guest or task
 	ID     string // which one; "*" for all
 	Kind   string // what goes wrong
-	Text   string // of vzdump's kind text
+	Text   string // of the kind text
 	Count  int    // how often; 0 is always
 }
 
@@ -45,6 +45,7 @@ var faultKinds = []struct {
 	{"api", "METHOD /PATH", []string{"595", "596", "500", "403", "401", "drop", "slow"}},
 	{"token", "", []string{"expired"}},
 	{"guest", "VMID", []string{"locked"}},
+	{"task", "TYPE", []string{"fail", "text", "hang"}},
 }
 
 // FaultHelp says which faults there are, one a line.

@@ -54,11 +54,26 @@ type guest struct {
 	Disk      int64 // bytes, of the disks a backup takes
 	Config    map[string]any
 	Snapshots []snapshot `json:",omitempty"`
+	Paused    bool       `json:",omitempty"` // a running VM whose CPUs stand still
+	HA        string     `json:",omitempty"` // the state that its HA manager is asked for: started, stopped; empty: not managed
+	// Pending are changes of the configuration that wait for the next start; nil removes the entry.
+	Pending map[string]any `json:",omitempty"`
+	// Foreign are snapshots of its volumes that Proxmox's configuration does not know.
+	Foreign []foreignSnapshot `json:",omitempty"`
 }
 
 type snapshot struct {
 	Name, Description, Parent string
 	Time                      int64
+	RAM                       bool           `json:",omitempty"`
+	State                     string         `json:",omitempty"` // prepare or delete while it is not whole
+	Config                    map[string]any `json:",omitempty"` // as the guest's was
+}
+
+// foreignSnapshot was made by replication, by a backup, by another tool or by hand.
+type foreignSnapshot struct {
+	Name string
+	Time int64
 }
 
 type storage struct {

@@ -30,6 +30,7 @@ type task struct {
 	Volume  string     `json:",omitempty"` // of imgdel
 	Prune   *pruneJob  `json:",omitempty"` // of prunebackups
 	Force   bool       `json:",omitempty"` // of shutdown: stop it if it does not
+	Guest   *guestJob  `json:",omitempty"` // of what changes a guest: snapshots, clones, …
 }
 
 func (t *task) running() bool { return t.End.IsZero() }
@@ -101,12 +102,15 @@ func (l *Lab) runTask(t *task) {
 	switch {
 	case t.Type == "vzdump":
 		l.runVzdump(t, at)
+	case t.Guest != nil:
+		l.runGuestJob(t, at)
 	case t.Aborted:
 		t.end("interrupted by signal", at)
 	case t.Type == "imgdel":
 		t.end(l.runDelete(t), at)
 	case t.Type == "prunebackups":
 		t.end(l.runPrune(t), at)
+	case l.spoiled(t, at):
 	default:
 		t.end(l.runPower(t, at), at)
 	}
