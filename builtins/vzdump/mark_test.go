@@ -110,7 +110,7 @@ func TestMarkSurvivesAnyNote(t *testing.T) {
 		if got, ok := marks.Parse(verified); !ok || got != m {
 			t.Fatalf("verified notes %q gave %+v, %v", verified, got, ok)
 		}
-		if removed := strings.Replace(verified, m.verification(), "", 1); removed != notes {
+		if removed := strings.Replace(verified, m.Verification(), "", 1); removed != notes {
 			t.Fatalf("marking altered more than the mark:\n%q\n%q", notes, removed)
 		}
 		if again := withVerification(verified, at, m.SHA256); again != verified {
