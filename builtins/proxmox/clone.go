@@ -162,9 +162,10 @@ func (c client) previewClone(ctx context.Context, a CloneArgs) (CloneResult, err
 		v.guest = &row
 		if v.status != nil && g.isVM() {
 			v.status.QMP = stopped
+			v.show("agent", settingText(config["agent"]))
 		}
 		for key, value := range config {
-			if v.config == nil || slices.Contains([]string{"template", "parent", "digest", "lock", "snaptime", "vmstate"}, key) || unusedDisk.MatchString(key) {
+			if v.config == nil || slices.Contains([]string{"template", "parent", "digest", "lock", "snaptime", "vmstate"}, key) || diskKey.MatchString(key) {
 				continue
 			}
 			v.config[key] = value

@@ -20,6 +20,9 @@ func (c client) config(ctx context.Context, args ConfigArgs) (map[string]any, er
 	if err != nil {
 		return nil, err
 	}
+	if g.home == "" {
+		return nil, endsPlan(ctx, args.Guest, "its configuration")
+	}
 	return c.configOf(ctx, g, args.Snapshot, args.Pending)
 }
 

@@ -56,6 +56,9 @@ func (c client) decideDestroy(ctx context.Context, a DestroyArgs) (DestroyDecisi
 
 func (c client) lookForDestroy(ctx context.Context, a DestroyArgs, g foundGuest) (DestroyDecision, error) {
 	none := func(err error) (DestroyDecision, error) { return DestroyDecision{}, err }
+	if g.home == "" {
+		return none(endsPlan(ctx, a.Guest, "which volumes it will have"))
+	}
 	s, err := c.statusOf(ctx, g)
 	if err != nil {
 		return none(err)

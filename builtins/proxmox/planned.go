@@ -44,6 +44,13 @@ func overlay(ctx context.Context, guest builtin.VMID, v *view) {
 	}
 }
 
+// endsPlan is the end of a plan that wants to know what only the run can tell.
+func endsPlan(ctx context.Context, guest builtin.VMID, what string) error {
+	stop := builtin.Stopf(builtin.PlanEnds, "the guest %d is only planned, and %s is not known before", guest, what)
+	stop.At = builtin.CallFrom(ctx).At
+	return stop
+}
+
 // plannedGuests is the list of guests as a plan's changes would have left it.
 func plannedGuests(ctx context.Context, all []pve.Guest) []pve.Guest {
 	touched := map[builtin.VMID]bool{}

@@ -42,6 +42,9 @@ func (c client) checkResize(ctx context.Context, a ResizeArgs) (foundGuest, map[
 	if err != nil {
 		return none(err)
 	}
+	if g.home == "" {
+		return none(endsPlan(ctx, a.Guest, "which volumes it will have"))
+	}
 	config, err := c.configOf(ctx, g, "", true)
 	if err != nil {
 		return none(err)
@@ -82,6 +85,9 @@ func (c client) previewResize(ctx context.Context, a ResizeArgs) (ResizeResult, 
 	}
 	r.taskPart = plannedTask(ctx)
 	plan(ctx, a.Guest, func(v *view) {
+		if v.guest != nil && v.guest.MaxDisk == r.Before { // lists show the first disk
+			v.guest.MaxDisk = r.Size
+		}
 		if line, ok := v.config[string(a.Disk)].(string); ok {
 			v.config[string(a.Disk)] = sizeOption.ReplaceAllString(line, ",size="+strconv.FormatInt(r.Size/1024, 10)+"K")
 		}

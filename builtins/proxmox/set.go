@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -141,21 +142,36 @@ func (c client) previewSet(ctx context.Context, a SetArgs) (SetResult, error) {
 			if v.config != nil {
 				v.config[name] = value
 			}
-			if v.guest != nil && (name == "name" || name == "hostname") {
-				v.guest.Name = value
-			}
-			if v.guest != nil && name == "tags" {
-				v.guest.Tags = strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(";, ", r) })
-			}
+			v.show(name, value)
 		}
 		for _, name := range deleted {
 			delete(v.config, name)
-			if v.guest != nil && name == "tags" {
-				v.guest.Tags = nil
-			}
+			v.show(name, "")
 		}
 	})
 	return SetResult{a.Guest, slices.Sorted(maps.Keys(set)), deleted, kept, builtin.PlannedBy[[]string](builtin.CallFrom(ctx))}, nil
+}
+
+// show has a setting show in lists and in the status, "" one that is taken
+// away. What a running VM cannot take does not show before its next start.
+func (v *view) show(name, value string) {
+	n, numErr := strconv.ParseInt(value, 10, 64)
+	if g := v.guest; g != nil {
+		now := g.Status == stopped || g.Type == "lxc"
+		switch {
+		case name == "name" || name == "hostname":
+			g.Name = value
+		case name == "tags":
+			g.Tags = strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(";, ", r) })
+		case name == "memory" && now && numErr == nil:
+			g.MaxMem = n << 20
+		case name == "cores" && now && numErr == nil:
+			g.MaxCPU = n
+		}
+	}
+	if s := v.status; s != nil && name == "agent" && s.Status == stopped {
+		s.Agent = value == "1" || strings.HasPrefix(value, "1,") || strings.Contains(value, "enabled=1")
+	}
 }
 
 // set sends all at once, with the digest of what was read, so that another
