@@ -105,7 +105,7 @@ func TestConformance(t *testing.T) {
 	upid := get[string](c.root(), "POST", "/nodes/pve1/vzdump", "vmid", "100", "storage", "backup", "compress", "zstd", "notes-template", "x")
 	c.wait(upid)
 	seen := map[string]bool{}
-	for _, x := range conformCases {
+	for _, x := range slices.Concat(conformCases, guestConformCases) {
 		rt, _ := findRoute(x.method, strings.ReplaceAll(x.path, "VOL", "v"))
 		if rt == nil {
 			t.Fatalf("%s %s: no route", x.method, x.path)

@@ -121,9 +121,12 @@ func (l *Lab) runGuestJob(t *task, at time.Time) {
 	t.end(kind.finish(l, t, g, j, at), at)
 }
 
-// undoGuestJob takes away what a task left that failed half way.
+// undoGuestJob takes away what a task left that failed half way. What Proxmox
+// does not undo stays locked: a deletion, a rollback, a guest half destroyed.
 func (l *Lab) undoGuestJob(t *task, g *guest) {
-	if kind := guestTaskOf(t.Type); kind.lock != "" {
+	switch guestTaskOf(t.Type).lock {
+	case "snapshot-delete", "rollback", "destroyed", "":
+	default:
 		g.Lock = ""
 	}
 	g.Snapshots = slices.DeleteFunc(g.Snapshots, func(s snapshot) bool { return s.State == "prepare" })

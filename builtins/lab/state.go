@@ -94,7 +94,7 @@ type pool struct {
 func (g *guest) id() string { return strconv.Itoa(g.VMID) }
 
 // digest stands for the SHA-1 that Proxmox takes of a configuration.
-func (g *guest) digest() string { return sha1Hex(g.configText()) }
+func (g *guest) digest() string { return sha1Hex(g.configText() + fmt.Sprint(g.Pending, g.Snapshots)) }
 
 // keepTasks is how many tasks the estate remembers; Proxmox's own index of
 // tasks is bounded too.

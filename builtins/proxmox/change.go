@@ -103,9 +103,32 @@ func (c client) makeOnce(ctx context.Context, g guestChange) (pve.TaskEnd, error
 		return end, err
 	}
 	if !end.OK { // its status was seen; a log that could not be read is no loss here
-		return end, taskFault(g.what, end)
+		return end, c.leftLocked(ctx, g, taskFault(g.what, end))
 	}
 	return end, nil
+}
+
+// leftLocked says of a failed task that the guest is locked ever since:
+// Proxmox leaves it so where a snapshot is half removed or rolled back to, and
+// a guest half destroyed.
+func (c client) leftLocked(ctx context.Context, g guestChange, f *builtin.Fault) *builtin.Fault {
+	var raw struct{ Lock pve.Text }
+	if f.Kind == builtin.Busy || c.pve.Get(ctx, g.guest.path("/status/current"), nil, &raw) != nil {
+		return f // what is known is said
+	}
+	if lock := string(raw.Lock); slices.Contains([]string{"snapshot-delete", "rollback", "destroyed", "snapshot"}, lock) {
+		f.Hint += fmt.Sprintf("; Proxmox left the guest locked (%s) and half done: mend what failed, then: %s", lock, g.guest.unlockCommand())
+	}
+	return f
+}
+
+// unlockCommand is what a person may do, and nixmox never does.
+func (g foundGuest) unlockCommand() string {
+	tool := "pct"
+	if g.isVM() {
+		tool = "qm"
+	}
+	return fmt.Sprintf("%s unlock %d on %s", tool, g.VMID, g.home)
 }
 
 func (g guestChange) request(after string) pve.TaskRequest {
@@ -190,10 +213,9 @@ func (c client) unlocked(ctx context.Context, g guestChange, deadline time.Time)
 		return false, nil
 	})
 	if err == errTooLong {
-		hint := fmt.Sprintf("wait longer: wait = …; or, if nothing works on it any more, and only then: %s unlock %d on %s",
-			map[string]string{"qemu": "qm", "lxc": "pct"}[g.guest.Type], g.guest.VMID, g.guest.home)
 		return builtin.Faultf(builtin.Busy, "%s: waited %s for Proxmox's lock", g.what, g.wait).
-			Saying(fmt.Sprintf("the %s is locked (%s)%s", g.guest.noun(), lock, owner)).Hinting("%s", hint)
+			Saying(fmt.Sprintf("the %s is locked (%s)%s", g.guest.noun(), lock, owner)).
+			Hinting("wait longer: wait = …; or, if nothing works on it any more, and only then: %s", g.guest.unlockCommand())
 	}
 	return err
 }

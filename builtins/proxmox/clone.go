@@ -162,7 +162,7 @@ func (c client) previewClone(ctx context.Context, a CloneArgs) (CloneResult, err
 		v.guest = &row
 		if v.status != nil && g.isVM() {
 			v.status.QMP = stopped
-			v.show("agent", settingText(config["agent"]))
+			v.show("agent", settingText(config["agent"]), 1)
 		}
 		for key, value := range config {
 			if v.config == nil || slices.Contains([]string{"template", "parent", "digest", "lock", "snaptime", "vmstate"}, key) || diskKey.MatchString(key) {

@@ -82,6 +82,9 @@ func (u *user) fitsTheSchema() {
 	for _, version := range []string{"9.2.11", "8.4.5"} {
 		schema := pvetest.Schema(u.t, version)
 		for _, x := range u.requests {
+			if x.Status == 400 {
+				continue // what a test asked for wrongly on purpose
+			}
 			if err := schema.CheckRequest(x.Method, x.Path, x.Params); err != nil {
 				u.t.Errorf("%s: %s %s %v: %v", version, x.Method, x.Path, x.Params, err)
 			}

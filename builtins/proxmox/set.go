@@ -137,16 +137,20 @@ func (c client) previewSet(ctx context.Context, a SetArgs) (SetResult, error) {
 	if err != nil {
 		return SetResult{}, err
 	}
+	sockets, err := strconv.ParseInt(settingText(config["sockets"]), 10, 64)
+	if err != nil {
+		sockets = 1
+	}
 	plan(ctx, a.Guest, func(v *view) {
 		for name, value := range set {
 			if v.config != nil {
 				v.config[name] = value
 			}
-			v.show(name, value)
+			v.show(name, value, sockets)
 		}
 		for _, name := range deleted {
 			delete(v.config, name)
-			v.show(name, "")
+			v.show(name, "", sockets)
 		}
 	})
 	return SetResult{a.Guest, slices.Sorted(maps.Keys(set)), deleted, kept, builtin.PlannedBy[[]string](builtin.CallFrom(ctx))}, nil
@@ -154,7 +158,7 @@ func (c client) previewSet(ctx context.Context, a SetArgs) (SetResult, error) {
 
 // show has a setting show in lists and in the status, "" one that is taken
 // away. What a running VM cannot take does not show before its next start.
-func (v *view) show(name, value string) {
+func (v *view) show(name, value string, sockets int64) {
 	n, numErr := strconv.ParseInt(value, 10, 64)
 	if g := v.guest; g != nil {
 		now := g.Status == stopped || g.Type == "lxc"
@@ -166,7 +170,7 @@ func (v *view) show(name, value string) {
 		case name == "memory" && now && numErr == nil:
 			g.MaxMem = n << 20
 		case name == "cores" && now && numErr == nil:
-			g.MaxCPU = n
+			g.MaxCPU = n * sockets
 		}
 	}
 	if s := v.status; s != nil && name == "agent" && s.Status == stopped {
@@ -201,8 +205,11 @@ func (c client) set(ctx context.Context, a SetArgs) (SetResult, error) {
 				}
 				continue
 			}
+			if f := builtin.AsFault(err); f != nil && f.Kind == builtin.Invalid {
+				f.Hint = "the entries and their values are those of qm.conf(5) and pct.conf(5)"
+			}
 			if err != nil && !pve.InDoubt(err) {
-				return SetResult{}, err
+				return SetResult{}, about(a.what(), err)
 			}
 			if left, readErr := c.notSet(ctx, a, g, config, set, deleted); readErr != nil || left != "" {
 				if err == nil {

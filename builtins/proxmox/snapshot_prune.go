@@ -223,6 +223,9 @@ func (c client) pruneStopped(ctx context.Context, a PruneSnapshotsArgs, d PruneS
 	result := d.outcome(list)
 	f.Partial = result
 	f.What += fmt.Sprintf("; %d of %d are gone", len(result.Removed), len(d.Remove))
+	if f.Hint == "" {
+		f.Hint = "prune again when that is mended: it is decided anew"
+	}
 	return &f
 }
 

@@ -57,7 +57,7 @@ func (c *Client) BeginTask(ctx context.Context, r TaskRequest, send func(context
 	var upid UPID
 	if err := json.Unmarshal(raw, &upid); err != nil {
 		return UPID{}, builtin.Faultf(builtin.Failed, "%s: Proxmox started no task", r.What).
-			Saying("it answered " + excerpt(raw) + " in place of a task").Hinting("is %s Proxmox VE's API?", c.Host())
+			Saying("it answered "+excerpt(raw)+" in place of a task").Hinting("is %s Proxmox VE's API?", c.Host())
 	}
 	return upid, nil
 }
