@@ -84,11 +84,7 @@ func putConfig(typ string) func(*call) (any, error) {
 			case "delete", "revert", "digest", "force", "skiplock", "node", "vmid":
 				continue
 			}
-			value, err := g.configValue(key, c.params.str(key))
-			if err != nil {
-				return nil, err
-			}
-			g.change(key, value)
+			g.change(key, g.configValue(key, c.params.str(key)))
 		}
 		g.readConfig()
 		return nil, nil
@@ -98,27 +94,27 @@ func putConfig(typ string) func(*call) (any, error) {
 var newDisk = regexp.MustCompile(`^rpool:(\d+)(,.*)?$`)
 
 // configValue is a value as Proxmox writes it: a new disk gets its volume.
-func (g *guest) configValue(key, text string) (any, error) {
+func (g *guest) configValue(key, text string) any {
 	if m := newDisk.FindStringSubmatch(text); m != nil && diskKey.MatchString(key) {
 		prefix := map[string]string{"qemu": "vm", "lxc": "subvol"}[g.Type]
 		n := 0
 		for strings.Contains(g.configText(), fmt.Sprintf("rpool:%s-%d-disk-%d", prefix, g.VMID, n)) {
 			n++
 		}
-		return fmt.Sprintf("rpool:%s-%d-disk-%d%s,size=%sG", prefix, g.VMID, n, m[2], m[1]), nil
+		return fmt.Sprintf("rpool:%s-%d-disk-%d%s,size=%sG", prefix, g.VMID, n, m[2], m[1])
 	}
 	for _, o := range []options{qemuOptions, lxcOptions} {
 		if b, ok := parseBool(text); ok && slices.Contains(strings.Fields(o.boolean), key) {
-			return bit(b), nil
+			return bit(b)
 		}
 	}
 	if n, err := strconv.Atoi(text); err == nil && slices.Contains(strings.Fields(qemuOptions.integer+" swap"), key) {
-		return n, nil
+		return n
 	}
 	if n, err := strconv.Atoi(text); err == nil && key == "memory" && g.Type == "lxc" {
-		return n, nil
+		return n
 	}
-	return text, nil
+	return text
 }
 
 // atOnce are the options that take effect while a guest runs; the others wait

@@ -292,8 +292,6 @@ func beginResize(l *Lab, t *task, g *guest, j *guestJob) string {
 		return fmt.Sprintf("disk '%s' does not exist", j.Disk)
 	case g.Lock != "":
 		return g.lockedError()
-	case g.snapshotsKeepSize():
-		return "can't resize volume: " + j.Disk + " if snapshots exists"
 	}
 	size, before := wantedSize(j.Size, diskSize(line)), diskSize(line)
 	if size < before {
@@ -301,9 +299,6 @@ func beginResize(l *Lab, t *task, g *guest, j *guestJob) string {
 	}
 	return ""
 }
-
-// snapshotsKeepSize: qcow2 with internal snapshots does; the lab has only ZFS.
-func (g *guest) snapshotsKeepSize() bool { return false }
 
 // wantedSize reads 64G, +10G or a number of bytes.
 func wantedSize(text string, now int64) int64 {

@@ -151,8 +151,6 @@ func (l *Lab) spoiled(t *task, at time.Time) bool {
 	return true
 }
 
-func snapshotFormat(s string) string { return configFormat(s) }
-
 var resizeText = regexp.MustCompile(`^\+?\d+(\.\d+)?[KMGT]?$`)
 
 func sizeFormat(s string) string {
@@ -161,8 +159,6 @@ func sizeFormat(s string) string {
 	}
 	return ""
 }
-
-func storagePairFormat(string) string { return "" }
 
 // disk is an entry of a configuration that names a volume of a storage.
 type disk struct{ key, volid string }

@@ -131,7 +131,7 @@ func pausing(typ, taskType string) func(*call) (any, error) {
 		switch {
 		case strings.HasSuffix(taskType, "reboot") && g.Paused:
 			return nil, serverError("VM is paused - cannot shutdown")
-		case !g.isOn() && !(taskType == "qmresume" && g.Lock == "suspended"):
+		case !g.isOn() && (taskType != "qmresume" || g.Lock != "suspended"):
 			return nil, serverError("VM %d not running", g.VMID)
 		case taskType == "qmsuspend" && g.HA != "":
 			return nil, serverError("Cannot suspend HA managed VM to disk")
@@ -143,7 +143,7 @@ func pausing(typ, taskType string) func(*call) (any, error) {
 }
 
 func beginPause(_ *Lab, t *task, g *guest, _ *guestJob) string {
-	if g.Lock != "" && !(t.Type == "qmresume" && g.Lock == "suspended") {
+	if g.Lock != "" && (t.Type != "qmresume" || g.Lock != "suspended") {
 		return g.lockedError()
 	}
 	return ""

@@ -15,8 +15,8 @@ const (
 )
 
 var (
-	snapname     = param{name: "snapname", required: true, format: snapshotFormat, maxLen: 40}
-	sourceSnap   = param{name: "snapname", format: snapshotFormat, maxLen: 40}
+	snapname     = param{name: "snapname", required: true, format: configFormat, maxLen: 40}
+	sourceSnap   = param{name: "snapname", format: configFormat, maxLen: 40}
 	description  = param{name: "description"}
 	newID        = param{name: "newid", kind: integer, required: true, min: 100, max: 999999999}
 	toNode       = param{name: "target", required: true, format: nodeFormat}

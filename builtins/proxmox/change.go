@@ -212,7 +212,7 @@ func (c client) unlocked(ctx context.Context, g guestChange, deadline time.Time)
 		builtin.Report(ctx, builtin.Progress{Step: "waiting: the " + g.guest.noun() + " is locked (" + lock + ")" + owner})
 		return false, nil
 	})
-	if err == errTooLong {
+	if errors.Is(err, errTooLong) {
 		return builtin.Faultf(builtin.Busy, "%s: waited %s for Proxmox's lock", g.what, g.wait).
 			Saying(fmt.Sprintf("the %s is locked (%s)%s", g.guest.noun(), lock, owner)).
 			Hinting("wait longer: wait = …; or, if nothing works on it any more, and only then: %s", g.guest.unlockCommand())

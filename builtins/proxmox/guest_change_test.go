@@ -3,6 +3,7 @@ package proxmox
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -176,6 +177,8 @@ func TestSettle(t *testing.T) {
 			t.Parallel()
 			u := newUser(t)
 			c := u.prepare(x.name, x.args)
+			preview := u.planned(func() any { return stable(c.Func.Result, must(u.perform(c))) })[0]
+			c.Decision = nil
 			// Killed once the request was sent, and its task is not known yet.
 			killed := errors.New("killed")
 			u.run.Handle = func(_ builtin.Call, h string) error {
@@ -202,13 +205,14 @@ func TestSettle(t *testing.T) {
 				}
 			}
 			u.lab.Advance(3e11) // five minutes
-			var results []any
 			for _, text := range u.handles {
 				s := u.settle(c, text)
 				if s.State != builtin.Done || s.Fault != nil {
 					t.Fatalf("when it has ended: %+v", s)
 				}
-				results = append(results, stable(c.Func.Result, s.Result))
+				if got := stable(c.Func.Result, s.Result); !reflect.DeepEqual(got, preview) {
+					t.Errorf("settled as %v, planned as %v", got, preview)
+				}
 			}
 			// The node does not know that task any more.
 			lost := parseHandle(u.handles[1])

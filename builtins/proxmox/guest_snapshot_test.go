@@ -2,6 +2,7 @@ package proxmox
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -204,7 +205,7 @@ func TestSet(t *testing.T) {
 	u.refused(builtin.Conflict, "digest", "set", args{"guest": 103, "memory": 512, "digest": digest})
 	for _, id := range []int{103, 101} {
 		g := must(u.c.find(context.Background(), builtin.VMID(id)))
-		err := u.c.putConfig(context.Background(), SetArgs{Guest: builtin.VMID(id)}, g, map[string]any{"digest": strings.Repeat("0", 40)}, map[string]string{"description": "x"}, nil)
+		err := u.c.putConfig(context.Background(), g, map[string]any{"digest": strings.Repeat("0", 40)}, map[string]string{"description": "x"}, nil)
 		if f := builtin.AsFault(err); f == nil || f.Kind != builtin.Conflict {
 			t.Errorf("%v", err)
 		}
@@ -282,7 +283,7 @@ func TestPlanEnds(t *testing.T) {
 			{"wait_status", args{"guest": 300, "status": "running"}},
 		} {
 			_, err := u.call(x.name, x.args)
-			if stop, ok := err.(*builtin.Stop); !ok || stop.Kind != builtin.PlanEnds {
+			if stop, ok := errors.AsType[*builtin.Stop](err); !ok || stop.Kind != builtin.PlanEnds {
 				t.Errorf("%s: %v", x.name, err)
 			}
 		}

@@ -3,6 +3,7 @@ package proxmox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ func (a MigrateArgs) what() string {
 // MigrateResult is where a migration came to.
 type MigrateResult struct {
 	Guest   builtin.VMID `name:"guest" doc:"the guest"`
-	From    builtin.Node `name:"from" doc:"the node it came from"`
+	Source  builtin.Node `name:"source" doc:"the node it came from"`
 	Node    builtin.Node `name:"node" doc:"the node it is on"`
 	Status  string       `name:"status" doc:"running, paused or stopped"`
 	Changed bool         `name:"changed" doc:"it was not there before"`
@@ -111,7 +112,7 @@ func (c client) previewMigrate(ctx context.Context, a MigrateArgs) (MigrateResul
 		return MigrateResult{}, err
 	}
 	if g.Node == string(a.Target) {
-		return MigrateResult{Guest: a.Guest, From: a.Target, Node: a.Target, Status: s.Status, taskPart: noTask()}, nil
+		return MigrateResult{Guest: a.Guest, Source: a.Target, Node: a.Target, Status: s.Status, taskPart: noTask()}, nil
 	}
 	plan(ctx, a.Guest, func(v *view) {
 		if v.guest != nil {
@@ -121,7 +122,7 @@ func (c client) previewMigrate(ctx context.Context, a MigrateArgs) (MigrateResul
 			v.status.Node = a.Target
 		}
 	})
-	return MigrateResult{Guest: a.Guest, From: builtin.Node(g.Node), Node: a.Target, Status: s.Status, Changed: true, taskPart: plannedTask(ctx)}, nil
+	return MigrateResult{Guest: a.Guest, Source: builtin.Node(g.Node), Node: a.Target, Status: s.Status, Changed: true, taskPart: plannedTask(ctx)}, nil
 }
 
 func (c client) migrate(ctx context.Context, a MigrateArgs) (MigrateResult, error) {
@@ -130,7 +131,7 @@ func (c client) migrate(ctx context.Context, a MigrateArgs) (MigrateResult, erro
 		return MigrateResult{}, err
 	}
 	if g.Node == string(a.Target) {
-		return MigrateResult{Guest: a.Guest, From: a.Target, Node: a.Target, Status: s.Status, taskPart: noTask()}, nil
+		return MigrateResult{Guest: a.Guest, Source: a.Target, Node: a.Target, Status: s.Status, taskPart: noTask()}, nil
 	}
 	params := map[string]any{"target": string(a.Target)}
 	switch {
@@ -178,14 +179,14 @@ func (c client) migrated(ctx context.Context, a MigrateArgs, end pve.TaskEnd, no
 		}
 		return s.Node == a.Target && s.Status == before, err
 	})
-	if err == errTooLong {
+	if errors.Is(err, errTooLong) {
 		return MigrateResult{}, builtin.Faultf(builtin.Failed, "%s: the task ended with %q, but the guest is %s on %s", a.what(), end.ExitStatus, s.Status, s.Node).
 			Hinting("it was %s: look at proxmox.status(%d), and at the task: pvenode task log %s on %s", before, a.Guest, end.UPID, end.UPID.Node)
 	}
 	if err != nil {
 		return MigrateResult{}, err
 	}
-	return MigrateResult{Guest: a.Guest, From: builtin.Node(from), Node: s.Node, Status: s.Status, Changed: true, taskPart: taskOf(end)}, nil
+	return MigrateResult{Guest: a.Guest, Source: builtin.Node(from), Node: s.Node, Status: s.Status, Changed: true, taskPart: taskOf(end)}, nil
 }
 
 func (c client) settleMigrate(ctx context.Context, a MigrateArgs, text string) (builtin.Settlement[MigrateResult], error) {

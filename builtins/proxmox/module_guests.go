@@ -70,11 +70,11 @@ func (cl client) powerFuncs() []builtin.Func {
 		builtin.NewChange("stop", "Stop a guest at once, as if its power were cut. Rather shut it down.", powerOp(cl, stopPower)).
 			With(reference("proxmox.stop(103)", "stop")),
 		builtin.NewChange("reboot", "Shut a guest down and start it again, with the changes of its configuration that waited for that.", powerOp(cl, rebootPower)).
-			With(reference("proxmox.reboot(103)", "reboot")),
+			With(reference("proxmox.reboot(100)", "reboot")),
 		builtin.NewChange("suspend", "Halt a VM, in memory or, to_disk, on disk.", powerOp(cl, suspendPower)).
-			With(reference("proxmox.suspend(103)", "suspend")),
+			With(reference("proxmox.suspend(106)", "suspend")),
 		builtin.NewChange("resume", "Let a suspended VM go on. One that runs is left alone.", powerOp(cl, resumePower)).
-			With(reference("proxmox.suspend(103)\nproxmox.resume(103)", "resume")),
+			With(reference("proxmox.suspend(110)\nproxmox.resume(110)", "resume")),
 	}
 }
 
@@ -83,7 +83,7 @@ func (cl client) guestChanges() []builtin.Func {
 		builtin.NewChange("set", setDoc, builtin.Op[SetArgs, SetResult]{
 			Preview: cl.previewSet, Do: cl.set, Settle: cl.settleSet, Keys: func(a SetArgs) []string { return guestKey(a.Guest) },
 		}).With(builtin.Reference{
-			Example:    "done = proxmox.set(108, memory = 4096, onboot = True, description = None)\nlog(done.set)",
+			Example:    "done = proxmox.set(108, memory = 4096, onboot = True, description = None)\nlog(\"waits for the next start: %s\" % done.pending)",
 			Source:     "PUT /nodes/{node}/qemu/{vmid}/config, qm.conf(5), pct.conf(5)",
 			Errors:     always(builtin.NotFound, builtin.Conflict, builtin.Invalid, builtin.Busy),
 			Privileges: onGuest("VM.Config.Disk|VM.Config.CDROM|VM.Config.CPU|VM.Config.Memory|VM.Config.Network|VM.Config.HWType|VM.Config.Options|VM.Config.Cloudinit"),
@@ -91,21 +91,21 @@ func (cl client) guestChanges() []builtin.Func {
 		builtin.NewChange("resize_disk", "Make a disk larger. The file system in it is the guest's own affair.", builtin.Op[ResizeArgs, ResizeResult]{
 			Preview: cl.previewResize, Do: cl.resize, Settle: cl.settleResize, Keys: func(a ResizeArgs) []string { return guestKey(a.Guest) },
 		}).With(builtin.Reference{
-			Example: "log(proxmox.resize_disk(108, \"scsi0\", \"+4G\").size)",
+			Example: "grown = proxmox.resize_disk(108, \"scsi0\", \"+4G\")\nlog(\"%s has %s bytes\" % (grown.volid, grown.size))",
 			Source:  "PUT /nodes/{node}/qemu/{vmid}/resize, qm(1), pct(1)",
 			Errors:  always(builtin.NotFound, builtin.Conflict, builtin.Invalid, builtin.Busy), Privileges: onGuest("VM.Config.Disk"),
 		}),
 		builtin.NewChange("migrate", migrateDoc, builtin.Op[MigrateArgs, MigrateResult]{
 			Preview: cl.previewMigrate, Do: cl.migrate, Settle: cl.settleMigrate, Keys: func(a MigrateArgs) []string { return guestKey(a.Guest) },
 		}).With(builtin.Reference{
-			Example: "proxmox.migrate(108, \"pve2\")",
+			Example: "proxmox.migrate(108, \"pve2\", local_disks = True)",
 			Source:  "POST /nodes/{node}/qemu/{vmid}/migrate, qm(1), pct(1)",
 			Errors:  always(builtin.NotFound, builtin.Conflict, builtin.Invalid, builtin.Busy), Privileges: onGuest("VM.Migrate"),
 		}),
 		builtin.NewChange("clone", cloneDoc, builtin.Op[CloneArgs, CloneResult]{
 			Preview: cl.previewClone, Do: cl.clone, Settle: cl.settleClone, Keys: CloneArgs.keys,
 		}).With(builtin.Reference{
-			Example:    "copy = proxmox.clone(9000, name = \"web3\")\nlog(copy.guest)",
+			Example:    "copy = proxmox.clone(9000, name = \"web3\")\nlog(\"the copy is %s\" % copy.guest)",
 			Source:     "POST /nodes/{node}/qemu/{vmid}/clone, qm(1), pct(1)",
 			Errors:     always(builtin.NotFound, builtin.Conflict, builtin.Invalid, builtin.Busy),
 			Privileges: append(onGuest("VM.Clone"), builtin.Privilege{Name: "VM.Allocate", Path: "/vms/{new_id}"}, builtin.Privilege{Name: "Datastore.AllocateSpace", Path: "/storage/{storage}"}),
@@ -113,7 +113,7 @@ func (cl client) guestChanges() []builtin.Func {
 		builtin.NewIrreversible("destroy", destroyDoc, builtin.IrreversibleOp[DestroyArgs, DestroyDecision, DestroyResult]{
 			Decide: cl.decideDestroy, Preview: cl.previewDestroy, Do: cl.destroy, Settle: cl.settleDestroy, Keys: func(a DestroyArgs) []string { return guestKey(a.Guest) },
 		}).With(builtin.Reference{
-			Example: "gone = proxmox.destroy(108)\nlog(gone.disks)",
+			Example: "proxmox.stop(108)\nfor disk in proxmox.destroy(108).disks:\n    log(disk.volid)",
 			Source:  "DELETE /nodes/{node}/qemu/{vmid}, qm(1), pct(1)",
 			Errors:  always(builtin.NotFound, builtin.Conflict, builtin.Busy), Privileges: onGuest("VM.Allocate"),
 		}),

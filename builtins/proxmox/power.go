@@ -3,6 +3,7 @@ package proxmox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -250,7 +251,7 @@ func (c client) powered(ctx context.Context, p power, end pve.TaskEnd, pid strin
 		}
 		return so, nil
 	})
-	if err == errTooLong {
+	if errors.Is(err, errTooLong) {
 		return PowerResult{}, builtin.Faultf(builtin.Failed, "%s: the task ended well, but the guest is %s", p.what(), s.Status).
 			Saying(end.ExitStatus).Hinting("look at it: proxmox.status(%d), and at the task: pvenode task log %s", p.guest, end.UPID)
 	}

@@ -76,7 +76,7 @@ func (c client) decideRollback(ctx context.Context, a RollbackArgs) (RollbackDec
 		return d, err
 	}
 	// ZFS rolls back to the newest snapshot only.
-	onZFS, err := c.zfsVolumes(ctx, a, g)
+	onZFS, err := c.zfsVolumes(ctx, g)
 	if err != nil || len(onZFS) == 0 {
 		return d, err
 	}
@@ -151,7 +151,7 @@ func noSnapshot(what string, guest builtin.VMID, name string) *builtin.Fault {
 }
 
 // zfsVolumes are the volumes of the snapshot's configuration that are on ZFS.
-func (c client) zfsVolumes(ctx context.Context, a RollbackArgs, g foundGuest) ([]string, error) {
+func (c client) zfsVolumes(ctx context.Context, g foundGuest) ([]string, error) {
 	if g.home == "" {
 		return nil, nil
 	}

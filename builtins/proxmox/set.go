@@ -198,7 +198,7 @@ func (c client) set(ctx context.Context, a SetArgs) (SetResult, error) {
 			if err := c.unlocked(ctx, guestChange{what: a.what(), guest: g, wait: time.Duration(a.Wait)}, deadline); err != nil {
 				return SetResult{}, err
 			}
-			err := c.putConfig(ctx, a, g, config, set, deleted)
+			err := c.putConfig(ctx, g, config, set, deleted)
 			if isLocked(err) && run.Now().Before(deadline) {
 				if err := sleep(ctx, 2*time.Second); err != nil {
 					return SetResult{}, err
@@ -211,7 +211,7 @@ func (c client) set(ctx context.Context, a SetArgs) (SetResult, error) {
 			if err != nil && !pve.InDoubt(err) {
 				return SetResult{}, about(a.what(), err)
 			}
-			if left, readErr := c.notSet(ctx, a, g, config, set, deleted); readErr != nil || left != "" {
+			if left, readErr := c.notSet(ctx, g, config, set, deleted); readErr != nil || left != "" {
 				if err == nil {
 					err = readErr
 				}
@@ -230,7 +230,7 @@ func (c client) set(ctx context.Context, a SetArgs) (SetResult, error) {
 	}
 }
 
-func (c client) putConfig(ctx context.Context, a SetArgs, g foundGuest, config map[string]any, set map[string]string, deleted []string) error {
+func (c client) putConfig(ctx context.Context, g foundGuest, config map[string]any, set map[string]string, deleted []string) error {
 	params := map[string]any{"digest": config["digest"]}
 	for name, value := range set {
 		params[name] = value
@@ -252,7 +252,7 @@ func (c client) putConfig(ctx context.Context, a SetArgs, g foundGuest, config m
 
 // notSet says which of the settings is not as it was to be. Proxmox completes
 // some that it is given: a disk gets its volume, a network its address.
-func (c client) notSet(ctx context.Context, a SetArgs, g foundGuest, before map[string]any, set map[string]string, deleted []string) (string, error) {
+func (c client) notSet(ctx context.Context, g foundGuest, before map[string]any, set map[string]string, deleted []string) (string, error) {
 	config, err := c.configOf(ctx, g, "", true)
 	if err != nil {
 		return "", err

@@ -2,6 +2,7 @@ package proxmox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -143,7 +144,7 @@ func (c client) waitStatus(ctx context.Context, args WaitStatusArgs) (GuestStatu
 		}
 		return last.Status == args.Status, err
 	})
-	if err == errTooLong {
+	if errors.Is(err, errTooLong) {
 		seen := last.Status
 		if seen == "" {
 			seen = "not to be seen"
@@ -154,7 +155,7 @@ func (c client) waitStatus(ctx context.Context, args WaitStatusArgs) (GuestStatu
 	return last, err
 }
 
-var errTooLong = fmt.Errorf("it took too long")
+var errTooLong = errors.New("it took too long")
 
 // until asks again and again, with growing pauses on the engine's clock.
 func until(ctx context.Context, limit time.Duration, so func() (bool, error)) error {

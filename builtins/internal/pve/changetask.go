@@ -108,7 +108,7 @@ func (c *Client) FindTask(ctx context.Context, r TaskRequest) (UPID, TaskSearch,
 	if r.After != "" {
 		var err error
 		if after, err = ParseUPID(r.After); err != nil {
-			return UPID{}, TaskUnknown, nil
+			return UPID{}, TaskUnknown, builtin.Faultf(builtin.Invalid, "%s: looking for its task", r.What).Because(err)
 		}
 		filter.Since = after.Start
 	}
