@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/mark"
 	"nixmox/builtins/internal/pve"
-	"nixmox/builtins/vzdump"
 	"nixmox/engine/builtin"
 )
 
@@ -84,8 +84,8 @@ func (e *examination) uncovered(ctx context.Context) {
 	newest := map[builtin.VMID]time.Time{}
 	for _, l := range e.archives {
 		for _, v := range l.volumes {
-			if ours, at := vzdump.Marked(v.Notes); ours && at.After(newest[builtin.VMID(v.VMID)]) {
-				newest[builtin.VMID(v.VMID)] = at
+			if m, ours := mark.Parse(v.Notes); ours && m.Verified.After(newest[builtin.VMID(v.VMID)]) {
+				newest[builtin.VMID(v.VMID)] = m.Verified
 			}
 		}
 	}

@@ -42,7 +42,10 @@ func (p principal) isRoot() bool { return p.user() == rootUser }
 var mainPrivileges = []string{
 	"Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.Audit", "Pool.Audit",
 	"Sys.Audit", "VM.Audit", "VM.Backup", "VM.PowerMgmt",
-	"Pool.Allocate", "Sys.Console", "VM.Allocate",
+	"Pool.Allocate", "Sys.Console",
+	// For what playbooks do with guests beyond that.
+	"VM.Allocate", "VM.Clone", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit", "VM.Config.Disk", "VM.Config.HWType",
+	"VM.Config.Memory", "VM.Config.Network", "VM.Config.Options", "VM.Migrate", "VM.Snapshot", "VM.Snapshot.Rollback",
 }
 
 // allPrivileges are those of Proxmox VE 9.2, as recorded.

@@ -109,7 +109,7 @@ func TestConformance(t *testing.T) {
 	seen := map[string]bool{}
 	eight := pvetest.Schema(t, "8.4.5")
 	maps.Copy(exceptions, clusterExceptions)
-	for _, x := range slices.Concat(conformCases, clusterCases) {
+	for _, x := range slices.Concat(conformCases, clusterCases, guestConformCases) {
 		rt, _ := findRoute(x.method, strings.ReplaceAll(x.path, "VOL", "v"))
 		if rt == nil {
 			t.Fatalf("%s %s: no route", x.method, x.path)

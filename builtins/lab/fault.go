@@ -11,10 +11,10 @@ import (
 
 // A Fault is something that goes wrong on request.
 type Fault struct {
-	Target string // vzdump, storage, list, api, token, ticket or guest
+	Target string // vzdump, storage, list, api, token, ticket, guest, task …
 	ID     string // which one; "*" for all
 	Kind   string // what goes wrong
-	Text   string // of vzdump's kind text
+	Text   string // of the kind text
 	Count  int    // how often; 0 is always
 }
 
@@ -48,6 +48,7 @@ var faultKinds = []struct {
 	{"token", "", []string{"expired"}},
 	{"ticket", "", []string{"expired"}},
 	{"guest", "VMID", []string{"locked"}},
+	{"task", "TYPE", []string{"fail", "text", "hang"}},
 }
 
 // FaultHelp says which faults there are, one a line.

@@ -54,6 +54,19 @@ func (s *state) ha(sid string) *haResource {
 	return nil
 }
 
+// setHA has the manager asked for a state of a guest; empty takes the guest
+// out of its hands.
+func (s *state) setHA(g *guest, state string) {
+	switch r := s.ha(g.sid()); {
+	case state == "":
+		s.HA = slices.DeleteFunc(s.HA, func(x *haResource) bool { return x == r })
+	case r == nil:
+		s.HA = append(s.HA, &haResource{SID: g.sid(), State: state, MaxRestart: 1, MaxRelocate: 1})
+	default:
+		r.State = state
+	}
+}
+
 func (g *guest) sid() string {
 	return map[string]string{"qemu": "vm", "lxc": "ct"}[g.Type] + ":" + g.id()
 }

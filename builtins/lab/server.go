@@ -256,6 +256,8 @@ func pathParam(name string) param {
 		return param{name: name, kind: integer, required: true, min: 100, max: 999999999}
 	case "storage":
 		return param{name: name, required: true, format: storageFormat}
+	case "snapname":
+		return param{name: name, required: true, format: configFormat, maxLen: 40}
 	case "node":
 		return param{name: name, required: true, format: nodeFormat}
 	case "userid":

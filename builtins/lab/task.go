@@ -30,6 +30,7 @@ type task struct {
 	Volume  string     `json:",omitempty"` // of imgdel
 	Prune   *pruneJob  `json:",omitempty"` // of prunebackups
 	Force   bool       `json:",omitempty"` // of shutdown: stop it if it does not
+	Guest   *guestJob  `json:",omitempty"` // of what changes a guest: snapshots, clones, …
 }
 
 func (t *task) running() bool { return t.End.IsZero() }
@@ -101,6 +102,8 @@ func (l *Lab) runTask(t *task) {
 	switch {
 	case t.Type == "vzdump":
 		l.runVzdump(t, at)
+	case t.Guest != nil:
+		l.runGuestJob(t, at)
 	case t.Aborted:
 		t.end("interrupted by signal", at)
 	case t.Type == "imgdel":
@@ -113,6 +116,7 @@ func (l *Lab) runTask(t *task) {
 		l.runStopAll(t, at)
 	case t.Type == "startall":
 		t.end(l.runStartAll(t, at), at)
+	case l.spoiled(t, at):
 	default:
 		t.end(l.runPower(t, at), at)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -20,14 +19,12 @@ func (PoolID) Describe() (string, string) {
 	return "pool", "letters, digits, '-', '_' and '.', with '/' between a pool and one inside it"
 }
 
-var poolIDGrammar = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}$`)
-
 // Pattern is the grammar of the name.
-func (PoolID) Pattern() string { return poolIDGrammar.String() }
+func (PoolID) Pattern() string { return poolGrammar.String() }
 
 // UnmarshalText follows pve-poolid of Proxmox's JSON schema.
 func (p *PoolID) UnmarshalText(text []byte) error {
-	if !poolIDGrammar.Match(text) {
+	if !poolGrammar.Match(text) {
 		return fmt.Errorf("%q is no pool: want letters, digits, '-', '_' and '.'", text)
 	}
 	*p = PoolID(text)
