@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -191,7 +192,7 @@ func (c client) decideCall(ctx context.Context, args CallArgs) (CallDecision, er
 			return d, plainSecret(args.what(), name)
 		}
 	}
-	if args.Method == "POST" {
+	if args.Method == http.MethodPost {
 		return d, nil // it makes something; what is at the path is a list or nothing
 	}
 	var err error
@@ -278,9 +279,9 @@ func (c client) call(ctx context.Context, args CallArgs, d CallDecision) (CallRe
 		return CallResult{}, builtin.Faultf(builtin.Unreachable, "%s", args.what()).Because(err)
 	}
 	out := CallResult{Data: neutral(data), Log: []string{}}
-	text, isText := data.(string)
-	if _, err := pve.ParseUPID(text); !isText || err != nil {
-		return out, nil
+	text, _ := data.(string)
+	if _, noTask := pve.ParseUPID(text); noTask != nil {
+		return out, nil //nolint:nilerr // most answers are no task
 	}
 	upid, err := c.hold(ctx, text)
 	if err != nil {

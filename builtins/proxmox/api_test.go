@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"nixmox/builtins/lab"
 	"nixmox/engine/builtin"
 )
 
@@ -285,7 +286,7 @@ func TestRebootTheNodeThatIsAsked(t *testing.T) {
 }
 
 func TestRebootRefuses(t *testing.T) {
-	r := clusterLab(t)
+	r := clusterLabAt(t, lab.ClockReal)
 	r.fails(builtin.NotFound, "pve9", "reboot_node", arg("node", "pve9"))
 	// Two nodes of three are needed; one is down.
 	ask[RebootedNode](r, "reboot_node", arg("node", "pve3"), arg("stop_guests", true), arg("wait", false))

@@ -34,9 +34,16 @@ var onlySince9 = []string{"/cluster/ha/rules"}
 
 func clusterLab(t *testing.T, faults ...string) *clusterRun {
 	t.Helper()
+	return clusterLabAt(t, lab.ClockAuto, faults...)
+}
+
+// clusterLabAt has a clock of the test's choice. With ClockReal nothing goes on
+// but by Advance, however slow the machine is.
+func clusterLabAt(t *testing.T, clock lab.ClockMode, faults ...string) *clusterRun {
+	t.Helper()
 	var mu sync.Mutex
 	var seen []lab.Exchange
-	o := lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Brief: true, Observe: func(x lab.Exchange) {
+	o := lab.Options{Dir: t.TempDir(), Clock: clock, Brief: true, Observe: func(x lab.Exchange) {
 		mu.Lock()
 		seen = append(seen, x)
 		mu.Unlock()

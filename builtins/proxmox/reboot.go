@@ -178,7 +178,7 @@ func (c client) waitForBoot(ctx context.Context, args RebootNodeArgs, was boot, 
 		if err != nil {
 			said = err.Error()
 			builtin.Report(ctx, builtin.Progress{Step: args.what() + ": it is down"})
-			return false, nil
+			return false, nil //nolint:nilerr // it is why there is waiting
 		}
 		i := slices.IndexFunc(cluster.Nodes, func(m Member) bool { return m.Name == args.Node })
 		said = "it is up, and has not joined a quorate cluster yet"
