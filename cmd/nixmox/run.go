@@ -40,6 +40,7 @@ func (a *app) runLike(cmd *cobra.Command, plan bool) *cobra.Command {
 		f.registerPlan(cmd.Flags())
 	}
 	cmd.DisableFlagParsing = true
+	cmd.ValidArgsFunction = completeRunLike(plan)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		set := cmd.Flags()
 		name, err := findPlaybook(set, args)
