@@ -14,6 +14,8 @@ import (
 	"nixmox/builtins/lab"
 )
 
+var labBegin = time.Date(2026, 6, 17, 2, 0, 0, 0, time.UTC)
+
 // session is nixmox on a terminal, on a lab whose time passes when we say so.
 type session struct {
 	t    *testing.T
@@ -29,7 +31,7 @@ type session struct {
 
 func startSession(t *testing.T, width, height int, faults []string, env []string, args ...string) *session {
 	t.Helper()
-	o := lab.Options{Clock: lab.ClockReal, Brief: true, Begin: time.Date(2026, 6, 17, 2, 0, 0, 0, time.UTC)}
+	o := lab.Options{Clock: lab.ClockReal, Brief: true, Begin: labBegin}
 	for _, text := range faults {
 		fault, err := lab.ParseFault(text)
 		if err != nil {
