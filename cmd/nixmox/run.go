@@ -40,6 +40,7 @@ func (a *app) runLike(cmd *cobra.Command, plan bool) *cobra.Command {
 		f.registerPlan(cmd.Flags())
 	}
 	cmd.DisableFlagParsing = true
+	cmd.ValidArgsFunction = completeRunLike(plan)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		set := cmd.Flags()
 		name, err := findPlaybook(set, args)
@@ -129,7 +130,14 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 	case f.json:
 		sinks = append(sinks, jsonSink(shown))
 	default:
-		sinks = append(sinks, newTextSink(shown, styleFor(a.stdout), f.quiet, f.verbose))
+		if terminal, ok := canLive(a.stdout); ok && !f.quiet {
+			view := newLive(terminal, shown, f.verbose, e.engine.Clock.Now)
+			a.view.Store(view)
+			defer a.endView()
+			sinks = append(sinks, view.event)
+			break
+		}
+		sinks = append(sinks, (&textSink{w: shown, style: styleFor(a.stdout), quiet: f.quiet, verbose: f.verbose}).event)
 	}
 	var logged *checkedWriter
 	if f.logFile != "" {
@@ -138,11 +146,12 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 			return usage(fmt.Errorf("--log-file: %w", err), "")
 		}
 		logged = &checkedWriter{w: file}
-		sinks = append(sinks, newTextSink(logged, style{dates: true}, false, true))
+		sinks = append(sinks, (&textSink{w: logged, style: style{dates: true}, verbose: true}).event)
 		defer func() { err = errors.Join(err, file.Close()) }()
 	}
 	e.engine.Sink, e.engine.Probe = event.Tee(sinks...), a.probe
 	report, err := run()
+	a.endView()
 	if err != nil {
 		return err
 	}
@@ -170,6 +179,13 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 		return exitError(code)
 	}
 	return nil
+}
+
+// endView ends the live view, if there is one: what follows is plain again.
+func (a *app) endView() {
+	if view := a.view.Swap(nil); view != nil {
+		view.close()
+	}
 }
 
 // checkedWriter remembers the first error, since a run goes on without.
