@@ -16,7 +16,7 @@ func TestFlatMemory(t *testing.T) {
 	const limit = 64 << 20
 	size := 4 << 30 / 3 // of which three quarters are stored
 	if testing.Short() || raceDetector {
-		size = 4 * limit
+		size = 2 * limit * 4 / 3
 	}
 	for name, program := range map[string][]string{
 		"a.vma":     nil,
