@@ -32,7 +32,11 @@ func parseFile(f *source.File) (*tree, error) {
 	if line := tooDeep(f.Text); line > 0 {
 		return nil, source.ProblemAt(builtin.Position{File: f.Shown, Line: line}, "it nests more than %d deep", maxNesting)
 	}
-	chunk, err := parse.Parse(bytes.NewReader(f.Text), f.Shown)
+	text := f.Text
+	if bytes.HasPrefix(text, []byte("#")) { // a line for the shell
+		text = append([]byte("--"), text...)
+	}
+	chunk, err := parse.Parse(bytes.NewReader(text), f.Shown)
 	if err != nil {
 		return nil, syntaxProblem(f, err)
 	}
