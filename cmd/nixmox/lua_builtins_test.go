@@ -23,7 +23,7 @@ type spelling struct {
 }
 
 var spellings = []spelling{
-	{file: "p.star", name: "Starlark", yes: "True", list: "[%s]", dict: "{%s}", fn: "lambda: None", pair: "%q: %s", named: "%s(%s)", program: "def main():\n    %s\n"},
+	{file: "p.star", name: "Starlark", yes: "True", list: "[%s]", dict: "{%s}", fn: "lambda *x: 1", pair: "%q: %s", named: "%s(%s)", program: "def main():\n    %s\n"},
 	{file: "p.lua", name: "Lua", yes: "true", list: "{%s}", dict: "{%s}", fn: "function() return 1 end", pair: "[%q] = %s", named: "%s{%s}", program: "function main()\n  %s\nend\n"},
 }
 

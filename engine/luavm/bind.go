@@ -80,15 +80,22 @@ func (s *strand) bindArgs(l *lua.LState, f *builtin.Func) (any, error) {
 }
 
 // areNamed reports whether the table in a position is that of the named
-// arguments.
+// arguments. An empty one is, where no table is wanted: keep{}.
 func areNamed(f *builtin.Func, i int, t *lua.LTable) bool {
-	key, _ := t.Next(lastItem(t))
-	if _, isName := key.(lua.LString); !isName {
-		return false
-	}
+	last := lastItem(t)
+	key, _ := t.Next(last)
+	_, isName := key.(lua.LString)
+	isEmpty := key == lua.LNil && last == lua.LNil
 	want := language.ArgAt(f, i).Type
-	if want == nil || want.Kind != builtin.KindMap && want.Kind != builtin.KindRecord && want.Kind != builtin.KindValue {
-		return true
+	switch {
+	case want == nil:
+		return isName || isEmpty
+	case want.Kind == builtin.KindList:
+		return isName
+	case want.Kind != builtin.KindMap && want.Kind != builtin.KindRecord && want.Kind != builtin.KindValue:
+		return isName || isEmpty
+	case !isName:
+		return false
 	}
 	for ; key != lua.LNil; key, _ = t.Next(key) {
 		if name, ok := key.(lua.LString); !ok || !hasArg(f, string(name)) {
