@@ -255,7 +255,7 @@ var (
 func toNumber(l *lua.LState) int {
 	l.CheckAny(1)
 	base := l.OptInt(2, 10)
-	var v lua.LValue = lua.LNil
+	v := lua.LNil
 	switch x := l.Get(1).(type) {
 	case lua.LNumber:
 		v = x

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"nixmox/engine"
 	"nixmox/engine/builtin"
 	"nixmox/engine/language"
 	"nixmox/engine/source"
@@ -191,5 +192,33 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 		p.Uses()
+	})
+}
+
+// FuzzBind: whatever is handed to a built-in, the call is made, or the error
+// is one that a playbook may have.
+func FuzzBind(f *testing.F) {
+	for _, seed := range []string{"'a', 1", "{name = 'a', n = 2}", "'a', {n = 1}", "{}", "{1, n = 2}", "nil, nil", "{{{}}}", "print", "0/0", "1e400", "-2^63", "tonumber('18446744073709551615')",
+		"setmetatable({}, {})", "json.decode('[null]')", "struct{name = 'x'}", "keep{}", "secret('x')", "unpack({1, 2, 3})", "{name = {}, n = {}}", "('x'):rep(100)", "now()", "{[1.5] = 1}", "{[true] = 1}"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, args string) {
+		r := &ran{}
+		e := r.engine()
+		e.Limits = language.Limits{Steps: 1e5, Memory: 1 << 30}
+		p, err := load(t.Context(), e, files{"p.lua": "needs{m = {'read'}}\nfunction main()\nm.item(" + args + ")\nkeep(" + args + ")\nend"})
+		if err != nil {
+			mustBeProblems(t, err)
+			return
+		}
+		switch err := e.Run(t.Context(), p, engine.Options{}).Err.(type) { //nolint:errorlint // these are the errors of a run
+		case nil, *builtin.Stop:
+		case *builtin.Fault:
+			if err.What == "" || strings.Contains(err.What, "interpreter cannot") {
+				t.Errorf("%q: %v", args, err)
+			}
+		default:
+			t.Errorf("%q: a %T: %v", args, err, err)
+		}
 	})
 }

@@ -2,7 +2,6 @@ package luavm
 
 import (
 	"errors"
-	"fmt"
 )
 
 // Lua's patterns, after lstrlib.c of Lua 5.1. The interpreter's own cannot be
@@ -34,7 +33,7 @@ type matcher struct {
 // patternError is a pattern that is none; it travels as a panic within a match.
 type patternError struct{ error }
 
-func bad(format string, args ...any) { panic(patternError{fmt.Errorf(format, args...)}) }
+func bad(what string) { panic(patternError{errors.New(what)}) }
 
 var errTooComplex = patternError{errors.New("pattern too complex")}
 
@@ -96,7 +95,7 @@ func (m *matcher) match(s, p int) (end int, ok bool) {
 			case c == 'f':
 				p += 2
 				if p >= len(m.pattern) || m.pattern[p] != '[' {
-					bad("missing '[' after '%%f' in pattern")
+					bad("missing '[' after '%f' in pattern")
 				}
 				end := m.classEnd(p)
 				var before, after byte
@@ -253,7 +252,7 @@ func (m *matcher) classEnd(p int) int {
 	switch c {
 	case '%':
 		if p >= len(m.pattern) {
-			bad("malformed pattern (ends with '%%')")
+			bad("malformed pattern (ends with '%')")
 		}
 		return p + 1
 	case '[':
