@@ -86,7 +86,7 @@ var baseFuncs = map[string]lua.LGFunction{
 	"type":     func(l *lua.LState) int { l.CheckAny(1); l.Push(lua.LString(typeName(l.Get(1)))); return 1 },
 	"unpack": func(l *lua.LState) int {
 		i, j := l.OptInt(2, 1), l.OptInt(3, length(l, 1))
-		if j-i >= 8000 {
+		if i <= j && uint64(j-i) >= 8000 { // right where the difference overflows, too
 			l.RaiseError("too many results to unpack")
 		}
 		list := l.Get(1)

@@ -167,6 +167,8 @@ func TestErrors(t *testing.T) {
 		{"recursion by protected calls", "local function f() local ok, e = pcall(f) if not ok then error(e, 0) end end f()", "stack overflow"},
 		{"recursion by attempt", "local function f() local r = attempt(f) if not r.ok then fail(r.error.what) end end f()", "stack overflow"},
 		{"unpacking too much", "local t = {} for i = 1, 10000 do t[i] = i end unpack(t)", "too many results"},
+		{"unpacking from far below", "unpack({1, 2, 3}, -2^63)", "too many results"},
+		{"joining from far below", "table.concat({1, 2, 3}, '', -2^63)", "invalid value (nil)"},
 		{"both items and names", "m.item('a', {1, n = 2})", "a table has both named arguments and others"},
 		{"named ones that are none", "m.item({'a', n = 2})", "a table has both"},
 		{"assert", "assert(false, 'no such')", "no such"},
