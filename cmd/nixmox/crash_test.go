@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"nixmox/builtins/lab"
+	"nixmox/engine"
 	"nixmox/engine/builtin"
 )
 
@@ -79,15 +80,8 @@ var playbookArgs = map[string][]string{
 }
 
 func TestCrashMatrix(t *testing.T) {
-	files, err := filepath.Glob("../../playbooks/*.star")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no playbooks: %v", err)
-	}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.star") {
-			continue
-		}
-		name := strings.TrimSuffix(filepath.Base(file), ".star")
+	for _, file := range playbookFiles(t) {
+		name, _ := engine.NameOf(file)
 		t.Run(name, func(t *testing.T) { crashMatrix(t, name, file) })
 	}
 }

@@ -161,7 +161,7 @@ func (a *app) apply(ctx context.Context, f *engineFlags, path string) error {
 	return withEstate(ctx, f, func(ctx context.Context, e *estate) error {
 		name := plan.File
 		if shipped, ok := strings.CutPrefix(name, shippedPrefix); ok {
-			name = strings.TrimSuffix(shipped, ".star")
+			name, _ = engine.NameOf(shipped)
 		} else if !filepath.IsAbs(name) {
 			name = filepath.Join(kept.Folder, name)
 		}

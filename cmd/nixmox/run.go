@@ -206,12 +206,14 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 
 // loadPlaybook loads a file, or a shipped playbook by its bare name.
 func loadPlaybook(ctx context.Context, e *engine.Engine, name string) (*engine.Playbook, error) {
-	if !strings.Contains(name, "/") && !strings.HasSuffix(name, ".star") {
-		file := strings.ReplaceAll(name, "-", "_") + ".star"
-		if _, err := fs.Stat(playbooks.FS, file); err != nil {
-			return nil, usagef("nixmox list shows what is shipped; a file of your own needs its ending: "+name+".star", "there is no shipped playbook %q", name)
+	if _, isFile := engine.NameOf(name); !isFile && !strings.Contains(name, "/") {
+		for _, ending := range engine.Endings() {
+			file := strings.ReplaceAll(name, "-", "_") + ending
+			if _, err := fs.Stat(playbooks.FS, file); err == nil {
+				return loadShipped(ctx, e, file)
+			}
 		}
-		return loadShipped(ctx, e, file)
+		return nil, usagef("nixmox list shows what is shipped; a file of your own needs its ending: "+name+".star or .lua", "there is no shipped playbook %q", name)
 	}
 	if info, err := os.Stat(name); err != nil || info.IsDir() {
 		if err == nil {
@@ -219,8 +221,8 @@ func loadPlaybook(ctx context.Context, e *engine.Engine, name string) (*engine.P
 		}
 		return nil, usage(err, "nixmox list shows the shipped playbooks")
 	}
-	if !strings.HasSuffix(name, ".star") {
-		return nil, usagef("", "%s: a playbook's name ends in .star", name)
+	if _, ok := engine.NameOf(name); !ok {
+		return nil, usagef("", "%s: a playbook's name ends in %s", name, strings.Join(engine.Endings(), " or "))
 	}
 	roots, file, err := source.Dir(name, stdlib.FS)
 	if err != nil {

@@ -174,7 +174,7 @@ func (r Roots) Load(main string, loads func(*File) ([]Ref, error)) (*Graph, erro
 		for _, ref := range refs {
 			target, err := resolve(f, ref.Path)
 			if err != nil {
-				return nil, &Problem{At: ref.At, What: err.Error(), Hint: `load files beside the playbook or below it, or "@std//NAME.star"`}
+				return nil, &Problem{At: ref.At, What: err.Error(), Hint: `load files beside the playbook or below it, or one of the standard library: @std//NAME`}
 			}
 			if _, err := visit(target, ref.At); err != nil {
 				return nil, err
@@ -240,7 +240,7 @@ func (r Roots) read(name string, at builtin.Position) (*File, error) {
 			p.What = f.Shown + ": no such file"
 		}
 		if strings.HasPrefix(name, Std) {
-			p.Hint = "libraries there are: " + list(r.Std)
+			p.Hint = "libraries there are: " + list(r.Std, path.Ext(name))
 		}
 		return nil, p
 	}
@@ -280,11 +280,11 @@ func reason(err error) error {
 	return err
 }
 
-func list(root fs.FS) string {
+func list(root fs.FS, ending string) string {
 	if root == nil {
 		return "none"
 	}
-	names, err := fs.Glob(root, "*.star")
+	names, err := fs.Glob(root, "*"+ending)
 	if err != nil || len(names) == 0 {
 		return "none"
 	}

@@ -91,7 +91,8 @@ type Play struct {
 // that ended so; an error is a mistake of who asked.
 func (w *World) Play(ctx context.Context, roots source.Roots, file string, how Play) (*Observed, error) {
 	w.number++
-	seen := newObserver(strings.TrimSuffix(filepath.Base(file), ".star"), w.number, how)
+	name, _ := engine.NameOf(file)
+	seen := newObserver(name, w.number, how)
 	defer func() { w.runs = append(w.runs, seen.Observed) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
