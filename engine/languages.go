@@ -8,6 +8,7 @@ import (
 
 	"nixmox/engine/builtin"
 	"nixmox/engine/language"
+	"nixmox/engine/luavm"
 	"nixmox/engine/source"
 	"nixmox/engine/starvm"
 )
@@ -23,6 +24,7 @@ type spoken struct {
 
 var languages = []spoken{
 	{".star", starvm.Load, starvm.LoadTests, starvm.Inspect},
+	{".lua", luavm.Load, luavm.LoadTests, luavm.Inspect},
 }
 
 // languageOf is the language of a file, by its name.

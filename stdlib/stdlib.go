@@ -6,5 +6,5 @@ import "embed"
 
 // FS is the root of @std//.
 //
-//go:embed *.star
+//go:embed *.star *.lua
 var FS embed.FS

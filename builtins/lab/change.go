@@ -19,6 +19,7 @@ type GuestChange struct {
 	Running  *bool
 	Template *bool
 	Lock     *string // "" unlocks
+	HA       *string // the state that its HA manager is asked for: started or stopped; "": not managed
 	Pool     *string
 	Tags     []string          // nil: as they are
 	Config   map[string]string // entries of the configuration; an empty one removes it
@@ -53,6 +54,9 @@ func (l *Lab) ChangeGuest(id int, c GuestChange) error {
 		l.st.Guests = append(l.st.Guests, g)
 	}
 	c.apply(g, l.now())
+	if c.HA != nil {
+		l.st.setHA(g, *c.HA)
+	}
 	return l.save()
 }
 
@@ -83,6 +87,19 @@ func (c GuestChange) apply(g *guest, now time.Time) {
 			delete(g.Config, key)
 		}
 	}
+}
+
+// AddForeignSnapshot snapshots a guest's volumes beside Proxmox, as replication,
+// other tools and people do.
+func (l *Lab) AddForeignSnapshot(id int, name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.st.guest(id)
+	if g == nil {
+		return fmt.Errorf("snapshotting guest %d: there is none", id)
+	}
+	g.Foreign = append(g.Foreign, foreignSnapshot{Name: name, Time: l.now().Unix()})
+	return l.save()
 }
 
 func set[T any](dst, src *T) {

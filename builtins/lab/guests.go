@@ -68,6 +68,12 @@ func (c *call) guestResource(g *guest) obj {
 	if g.Pool != "" {
 		o["pool"] = g.Pool
 	}
+	if r := c.st.ha(g.sid()); r != nil {
+		o["hastate"] = r.crmState(g)
+	}
+	if c.st.node(g.Node).Down { // nobody tells
+		o["status"] = "unknown"
+	}
 	return o
 }
 
@@ -101,6 +107,8 @@ func (c *call) statusOf(g *guest, full bool) obj {
 	switch {
 	case g.BackupRun && !g.Running:
 		o["qmpstatus"] = "prelaunch" // started for its backup, its CPUs never ran
+	case g.Paused:
+		o["qmpstatus"] = "paused"
 	case g.Running:
 		o["qmpstatus"] = "running"
 	default:
@@ -148,7 +156,7 @@ func getQemuStatus(c *call) (any, error) {
 		return nil, err
 	}
 	o := c.statusOf(g, true)
-	o["ha"] = obj{"managed": 0}
+	o["ha"] = c.haOf(g)
 	if strings.HasPrefix(g.config("agent"), "1") {
 		o["agent"] = 1
 	}
@@ -164,7 +172,7 @@ func getLxcStatus(c *call) (any, error) {
 		return nil, err
 	}
 	o := c.statusOf(g, true)
-	o["ha"] = obj{"managed": 0}
+	o["ha"] = c.haOf(g)
 	if g.Running {
 		for _, what := range []string{"cpu", "io", "memory"} {
 			o["pressure"+what+"some"], o["pressure"+what+"full"] = "0.00", "0.00" // strings, as recorded
@@ -178,20 +186,36 @@ func (c *call) guestConfig(typ string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := maps.Clone(g.Config)
-	o["digest"] = g.digest()
-	if g.Lock != "" {
-		o["lock"] = g.Lock
-	}
-	if name := c.params.str("snapshot"); name != "" {
-		for _, s := range g.Snapshots {
-			if s.Name == name {
-				o["snaptime"] = s.Time
-				delete(o, "parent")
-				return o, nil
-			}
+	name := c.params.str("snapshot")
+	if name == "" {
+		o := g.nextConfig()
+		if c.params.bool("current", false) {
+			o = maps.Clone(g.Config)
 		}
+		o["digest"] = g.digest()
+		if g.Lock != "" {
+			o["lock"] = g.Lock
+		}
+		return o, nil
+	}
+	s := g.snapshot(name)
+	if s == nil {
 		return nil, serverError("snapshot '%s' does not exist", name)
+	}
+	o := maps.Clone(s.Config)
+	if o == nil { // of the estate's history
+		o = maps.Clone(g.Config)
+	}
+	o["digest"], o["snaptime"] = g.digest(), s.Time
+	delete(o, "parent")
+	if s.Parent != "" {
+		o["parent"] = s.Parent
+	}
+	if s.Description != "" {
+		o["description"] = s.Description
+	}
+	if s.RAM {
+		o["vmstate"] = fmt.Sprintf("rpool:vm-%d-state-%s", g.VMID, s.Name)
 	}
 	return o, nil
 }
@@ -205,20 +229,21 @@ func (c *call) guestSnapshots(typ string) (any, error) {
 		return nil, err
 	}
 	out := []obj{}
-	parent := ""
 	for _, s := range g.Snapshots {
 		o := obj{"name": s.Name, "description": s.Description, "snaptime": s.Time}
 		if typ == "qemu" {
-			o["vmstate"] = 0
+			o["vmstate"] = bit(s.RAM)
 		}
 		if s.Parent != "" {
 			o["parent"] = s.Parent
 		}
-		parent = s.Name
+		if s.State != "" {
+			o["snapstate"] = s.State
+		}
 		out = append(out, o)
 	}
 	now := obj{"name": "current", "description": "You are here!", "digest": g.digest(), "running": bit(g.Running)}
-	if parent != "" {
+	if parent := g.config("parent"); parent != "" {
 		now["parent"] = parent
 	}
 	return append(out, now), nil

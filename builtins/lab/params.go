@@ -116,7 +116,8 @@ const (
 	text kind = iota
 	integer
 	boolean
-	list // of texts
+	list   // of texts
+	number // perhaps with a fraction
 )
 
 // param is what a method says of one parameter. Its words are those of
@@ -136,7 +137,7 @@ type param struct {
 func (p params) check(spec []param) error {
 	errs := map[string]string{}
 	for name := range p {
-		if !slices.ContainsFunc(spec, func(s param) bool { return s.name == name }) {
+		if !slices.ContainsFunc(spec, func(s param) bool { return s.takes(name) }) {
 			errs[name] = "property is not defined in schema and the schema does not allow additional properties"
 		}
 	}
@@ -160,6 +161,15 @@ func (p params) check(spec []param) error {
 	return &apiError{Status: 400, Reason: "Parameter verification failed.", Errors: errs}
 }
 
+// takes says whether the parameter is meant by a name: net[n] by net0.
+func (s param) takes(name string) bool {
+	if base, numbered := strings.CutSuffix(s.name, "[n]"); numbered {
+		digits, ok := strings.CutPrefix(name, base)
+		return ok && isDigits(digits)
+	}
+	return s.name == name
+}
+
 var integerText = regexp.MustCompile(`^-?\d+$`)
 
 func (s param) wrong(values []string) string {
@@ -178,6 +188,10 @@ func (s param) wrong(values []string) string {
 			return fmt.Sprintf("value must have a minimum value of %d", s.min)
 		case s.max > 0 && n > s.max:
 			return fmt.Sprintf("value must have a maximum value of %d", s.max)
+		}
+	case number:
+		if _, err := strconv.ParseFloat(v, 64); err != nil {
+			return fmt.Sprintf("type check ('number') failed - got '%s'", v)
 		}
 	case boolean:
 		if _, ok := parseBool(v); !ok {

@@ -16,6 +16,7 @@ type route struct {
 	// Methods without check for themselves what concerns whom.
 	privilege, on string
 	world         bool // needs no ticket
+	config        bool // its parameters are the entries of a configuration: names and types are held against the schema, limits are not
 }
 
 const (
@@ -40,7 +41,7 @@ var (
 )
 
 // routes is the API as far as the lab has it.
-var routes = slices.Concat(clusterRoutes, storageRoutes, guestRoutes)
+var routes = slices.Concat(clusterRoutes, storageRoutes, guestRoutes, guestChangeRoutes)
 
 // findRoute finds the method for a path, and what the path's variables are.
 func findRoute(method, path string) (*route, map[string]string) {

@@ -23,9 +23,13 @@ type state struct {
 	Storages []*storage
 	Pools    []*pool
 	Tasks    []*task // oldest first
+	Users    []*user
+	Roles    map[string][]string // the estate's own, with their privileges
+	ACL      []aclEntry
+	HA       []*haResource
 }
 
-const stateVersion = 1
+const stateVersion = 2
 
 type node struct {
 	Name   string
@@ -34,6 +38,11 @@ type node struct {
 	CPUs   int
 	Memory int64
 	Disk   int64
+
+	Boot       time.Time // when it came up
+	Down       bool      `json:",omitempty"` // it reboots
+	Refreshed  time.Time // the last apt-get update; zero for long ago
+	Repository []repository
 }
 
 type guest struct {
@@ -54,11 +63,25 @@ type guest struct {
 	Disk      int64 // bytes, of the disks a backup takes
 	Config    map[string]any
 	Snapshots []snapshot `json:",omitempty"`
+	Paused    bool       `json:",omitempty"` // a running VM whose CPUs stand still
+	// Pending are changes of the configuration that wait for the next start; nil removes the entry.
+	Pending map[string]any `json:",omitempty"`
+	// Foreign are snapshots of its volumes that Proxmox's configuration does not know.
+	Foreign []foreignSnapshot `json:",omitempty"`
 }
 
 type snapshot struct {
 	Name, Description, Parent string
 	Time                      int64
+	RAM                       bool           `json:",omitempty"`
+	State                     string         `json:",omitempty"` // prepare or delete while it is not whole
+	Config                    map[string]any `json:",omitempty"` // as the guest's was
+}
+
+// foreignSnapshot was made by replication, by a backup, by another tool or by hand.
+type foreignSnapshot struct {
+	Name string
+	Time int64
 }
 
 type storage struct {
@@ -79,7 +102,7 @@ type pool struct {
 func (g *guest) id() string { return strconv.Itoa(g.VMID) }
 
 // digest stands for the SHA-1 that Proxmox takes of a configuration.
-func (g *guest) digest() string { return sha1Hex(g.configText()) }
+func (g *guest) digest() string { return sha1Hex(g.configText() + fmt.Sprint(g.Pending, g.Snapshots)) }
 
 // keepTasks is how many tasks the estate remembers; Proxmox's own index of
 // tasks is bounded too.

@@ -43,6 +43,8 @@ func (c client) guests(ctx context.Context, args GuestsArgs) ([]Guest, error) {
 	if err != nil {
 		return nil, err
 	}
+	all = plannedGuests(ctx, all)
+	inPlannedPools(ctx, all)
 	if err := c.completeNew(ctx, all); err != nil && selection.byName() {
 		return nil, err // a guest without a name might be one that is meant
 	}
@@ -113,22 +115,4 @@ func (c client) completeNew(ctx context.Context, all []pve.Guest) error {
 		}
 	}
 	return first
-}
-
-// ConfigArgs are the arguments of config().
-type ConfigArgs struct {
-	Guest builtin.VMID `name:"guest" scope:"guest" doc:"the guest"`
-}
-
-func (c client) config(ctx context.Context, args ConfigArgs) (map[string]any, error) {
-	all, err := c.pve.Guests(ctx)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(all, func(g pve.Guest) bool { return g.VMID == args.Guest })
-	if i < 0 {
-		return nil, builtin.Faultf(builtin.NotFound, "the guest %d", args.Guest).
-			Hinting("guests() lists what there is; guests on which the token has no VM.Audit are hidden from it")
-	}
-	return c.dict(ctx, pve.Path("/nodes/%s/%s/%s/config", all[i].Node, all[i].Type, args.Guest.String()))
 }

@@ -29,6 +29,7 @@ type m = map[string]any
 // is down.
 type cluster struct {
 	answers map[string]any
+	missing []string // paths that this version does not have
 	mu      sync.Mutex
 	asked   []string
 }
@@ -39,6 +40,10 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.asked = append(c.asked, path)
 	data, ok := c.answers[path]
 	c.mu.Unlock()
+	if slices.Contains(c.missing, path) {
+		w.WriteHeader(http.StatusNotImplemented)
+		return
+	}
 	if !ok {
 		w.WriteHeader(595)
 		return
@@ -100,7 +105,7 @@ func call(t *testing.T, c *cluster, name string, args ...builtin.Named) (any, er
 	defer srv.Close()
 	sum := sha256.Sum256(srv.Certificate().Raw)
 	p, err := pve.New(pve.Config{
-		URL: srv.URL, TokenID: "aa@pve!bb", Token: pve.NewToken("x"), Fingerprint: hex.EncodeToString(sum[:]),
+		URL: srv.URL, TokenID: "aa@pve!bb", Token: pve.NewSecret("x"), Fingerprint: hex.EncodeToString(sum[:]),
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	})
 	if err != nil {
@@ -137,7 +142,7 @@ func want(t *testing.T, err error, kind builtin.Kind, says string) {
 func TestModule(t *testing.T) {
 	mod := Module(nil)
 	for _, f := range mod.Funcs {
-		if f.Effect != builtin.Read || f.Example == "" || f.Source == "" || len(f.Errors) == 0 || !strings.Contains(f.Example, "proxmox."+f.Name+"(") {
+		if f.Example == "" || f.Source == "" || len(f.Errors) == 0 || !strings.Contains(f.Example, "proxmox."+f.Name+"(") {
 			t.Errorf("%s: %+v", f.Name, f.Reference)
 		}
 		for _, field := range slices.Concat(f.Args.Fields, fieldsOf(f.Result)) {
@@ -145,9 +150,6 @@ func TestModule(t *testing.T) {
 				t.Errorf("%s: %s has no doc", f.Name, field.Name)
 			}
 		}
-	}
-	if len(mod.Funcs) != 8 {
-		t.Error(len(mod.Funcs))
 	}
 }
 

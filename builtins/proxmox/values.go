@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"math/big"
+	"net/url"
 
 	"nixmox/engine/builtin"
 )
@@ -14,9 +15,9 @@ func compare(a, b string) int { return cmp.Compare(a, b) }
 
 // dict reads an object of the API into values that languages know, numbers
 // with all their digits.
-func (c client) dict(ctx context.Context, path string) (map[string]any, error) {
+func (c client) dict(ctx context.Context, path string, query url.Values) (map[string]any, error) {
 	var raw json.RawMessage
-	if err := c.pve.Get(ctx, path, nil, &raw); err != nil {
+	if err := c.pve.Get(ctx, path, query, &raw); err != nil {
 		return nil, err
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))

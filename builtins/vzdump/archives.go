@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	marks "nixmox/builtins/internal/mark"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -140,7 +141,7 @@ func archiveOf(volume pve.Volume, storage builtin.StorageID, node builtin.Node) 
 	if a.Kind == "" { // a backup server's list has no subtype, but formats of its own
 		a.Kind = kindOf(strings.TrimPrefix(volume.Format, "pbs-"))
 	}
-	if m, ok := parseMark(volume.Notes); ok {
+	if m, ok := marks.Parse(volume.Notes); ok {
 		a.mark, a.Ours, a.Run, a.Playbook = m, true, m.Run, m.Playbook
 		if !m.Verified.IsZero() {
 			a.Verified = &m.Verified

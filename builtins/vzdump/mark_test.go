@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	marks "nixmox/builtins/internal/mark"
 )
 
 // render does with a template what Proxmox does (generate_notes in
@@ -67,7 +69,7 @@ func TestForeignNotesAreNotOurs(t *testing.T) {
 		"xnixmox: v=1 run=1", "nixmox: v=1 run=1 and more", "nixmox: v=1 run=1 run=2", "nixmox: v=1  run=1",
 		"nixmox: v=1 run=%zz", "by hand\nnixmox: v=1 run=1", "nixmox: v=1 run=", "nixmox: v=1 run=1 v=1",
 	} {
-		if m, ok := parseMark(notes); ok {
+		if m, ok := marks.Parse(notes); ok {
 			t.Errorf("%q was taken for %+v", notes, m)
 		}
 	}
@@ -75,7 +77,7 @@ func TestForeignNotesAreNotOurs(t *testing.T) {
 
 // The lab's history has the mark alone in the first line, without a place.
 func TestMarkWithoutPlace(t *testing.T) {
-	m, ok := parseMark("nixmox: v=1 run=01LAB0000000000000000000 playbook=backup\nweb1")
+	m, ok := marks.Parse("nixmox: v=1 run=01LAB0000000000000000000 playbook=backup\nweb1")
 	if !ok || m.Run != "01LAB0000000000000000000" || m.Playbook != "backup" || m.Place != "" {
 		t.Errorf("got %+v, %v", m, ok)
 	}
@@ -94,7 +96,7 @@ func TestMarkSurvivesAnyNote(t *testing.T) {
 			t.Skip("refused beforehand")
 		}
 		notes := render(t, template, "db")
-		if got, ok := parseMark(notes); !ok || got != m {
+		if got, ok := marks.Parse(notes); !ok || got != m {
 			t.Fatalf("notes %q gave %+v, %v; want %+v", notes, got, ok, m)
 		}
 		plain := strings.NewReplacer("{{guestname}}", "db", "{{vmid}}", "101", "{{node}}", "pve1", "{{cluster}}", "c").Replace(note)
@@ -105,10 +107,10 @@ func TestMarkSurvivesAnyNote(t *testing.T) {
 		at := time.Unix(rapid.Int64Range(1e9, 2e9).Draw(t, "at"), 0).UTC()
 		m.Verified, m.SHA256 = at, strings.Repeat("ab", 32)
 		verified := withVerification(notes, at, m.SHA256)
-		if got, ok := parseMark(verified); !ok || got != m {
+		if got, ok := marks.Parse(verified); !ok || got != m {
 			t.Fatalf("verified notes %q gave %+v, %v", verified, got, ok)
 		}
-		if removed := strings.Replace(verified, m.verification(), "", 1); removed != notes {
+		if removed := strings.Replace(verified, m.Verification(), "", 1); removed != notes {
 			t.Fatalf("marking altered more than the mark:\n%q\n%q", notes, removed)
 		}
 		if again := withVerification(verified, at, m.SHA256); again != verified {
@@ -121,7 +123,7 @@ func FuzzForeignNotes(f *testing.F) {
 	f.Add("db | nixmox: v=1 run=01K place=4 playbook=backup")
 	f.Add("nixmox: v=1 run=01K verified=x sha256=y\r\n")
 	f.Fuzz(func(t *testing.T, notes string) {
-		m, ok := parseMark(notes)
+		m, ok := marks.Parse(notes)
 		first, _, _ := strings.Cut(notes, "\n")
 		if !ok {
 			return
@@ -130,7 +132,7 @@ func FuzzForeignNotes(f *testing.F) {
 			t.Fatalf("%q was taken for %+v", notes, m)
 		}
 		at := time.Unix(1.7e9, 0).UTC()
-		if again, ok := parseMark(withVerification(notes, at, "00")); !ok || !again.Verified.Equal(at) || again.Run != m.Run {
+		if again, ok := marks.Parse(withVerification(notes, at, "00")); !ok || !again.Verified.Equal(at) || again.Run != m.Run {
 			t.Fatalf("%q lost its mark: %+v", notes, again)
 		}
 	})

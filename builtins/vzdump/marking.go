@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	marks "nixmox/builtins/internal/mark"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -61,7 +62,7 @@ func (v *vzdump) markable(ctx context.Context, a MarkArgs) (Archive, string, err
 	if err != nil {
 		return Archive{}, "", err
 	}
-	if _, ours := parseMark(notes); !ours {
+	if _, ours := marks.Parse(notes); !ours {
 		return Archive{}, "", builtin.Faultf(builtin.Conflict, "%s", a.what()).Saying("it is not nixmox's own: its notes carry no mark").
 			Hinting("nixmox writes to what it made and to nothing else")
 	}

@@ -55,7 +55,7 @@ func (v *vzdump) findTask(ctx context.Context, j *job, since time.Time) (foundTa
 		for _, line := range lines {
 			log.Line(line)
 		}
-		if j.mark.isIn(log.Command) {
+		if isIn(log.Command, j.mark) {
 			return foundTask{ours: true, upid: t.UPID}, nil
 		}
 		if log.Command == "" && t.Running {
@@ -66,7 +66,7 @@ func (v *vzdump) findTask(ctx context.Context, j *job, since time.Time) (foundTa
 }
 
 // isIn reports that a vzdump command has this very mark in its template.
-func (m mark) isIn(command string) bool {
+func isIn(command string, m mark) bool {
 	_, after, found := strings.Cut(command, m.String())
 	// place=4 is not place=4.2.
 	return found && (after == "" || strings.ContainsRune(` '\`, rune(after[0])))

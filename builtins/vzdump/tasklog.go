@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"nixmox/engine/builtin"
 )
@@ -42,6 +43,7 @@ type taskLog struct {
 // guestLog is what the log says of one guest.
 type guestLog struct {
 	ID      builtin.VMID
+	Name    string // as far as the log has come to it
 	Kind    string // vm or container; empty if it never began
 	Running bool
 	Mode    string // the one that was used in the end
@@ -71,7 +73,8 @@ const (
 
 var (
 	startLine    = regexp.MustCompile(`^Starting Backup of VM ([1-9][0-9]{2,8}) \((qemu|lxc|openvz)\)$`)
-	finishLine   = regexp.MustCompile(`^Finished Backup of VM ([1-9][0-9]{2,8}) `)
+	finishLine   = regexp.MustCompile(`^Finished Backup of VM ([1-9][0-9]{2,8}) \(?([0-9:]*)`)
+	nameLine     = regexp.MustCompile(`^(?:VM|CT) Name: (.+)$`)
 	failLine     = regexp.MustCompile(`^Backup of VM ([1-9][0-9]{2,8}) failed - (.*)$`)
 	complaint    = regexp.MustCompile(`^(?:tar|zstd|gzip|pigz|lzop|rsync|cp): `)
 	targetLine   = regexp.MustCompile(`^creating (?:vzdump|Proxmox Backup Server) archive '(.+)'$`)
@@ -109,7 +112,9 @@ func (l *taskLog) error(text string) (builtin.Progress, bool) {
 		g := l.guest(vmid(m[1]))
 		g.Failed = cmp.Or(m[2], "no reason given")
 		l.now = nil
-		return l.step(g, "failed: "+m[2]), true
+		p := l.step(g, "failed: "+m[2])
+		p.Ended = builtin.SubjectFailed
+		return p, true
 	}
 	g := l.now
 	if g == nil {
@@ -150,7 +155,9 @@ func (l *taskLog) info(text string) (builtin.Progress, bool) {
 		g := l.guest(vmid(m[1]))
 		g.Finished = true
 		l.now = nil
-		return l.step(g, "finished"), true
+		p := l.step(g, "finished")
+		p.Ended, p.Elapsed = builtin.SubjectDone, clockTime(m[2])
+		return p, true
 	}
 	if l.now == nil {
 		return builtin.Progress{}, false
@@ -171,6 +178,9 @@ func (l *taskLog) aboutGuest(g *guestLog, text string) (builtin.Progress, bool) 
 		g.fallback = why
 	} else if status, ok := after("status = "); ok {
 		g.Running = status == "running"
+	} else if m := nameLine.FindStringSubmatch(text); m != nil {
+		g.Name = m[1]
+		return l.step(g, "started"), true
 	} else if size, ok := after("archive file size: "); ok {
 		g.Size = size
 	} else if m := targetLine.FindStringSubmatch(text); m != nil {
@@ -245,7 +255,7 @@ func (l *taskLog) step(g *guestLog, what string) builtin.Progress {
 	if l.want > 1 {
 		which += fmt.Sprintf(" (%d of %d)", slices.Index(l.Guests, g)+1, l.want)
 	}
-	return builtin.Progress{Step: which + ": " + what}
+	return builtin.Progress{Subject: g.ID.String(), Name: g.Name, Step: which + ": " + what}
 }
 
 // guest is the entry of a guest, made when it is first met.
@@ -258,6 +268,15 @@ func (l *taskLog) guest(id builtin.VMID) *guestLog {
 	g := &guestLog{ID: id}
 	l.Guests = append(l.Guests, g)
 	return g
+}
+
+// clockTime reads a duration such as 01:20:05; 0 is not known.
+func clockTime(text string) time.Duration {
+	var h, m, s int
+	if n, _ := fmt.Sscanf(text, "%d:%d:%d", &h, &m, &s); n != 3 {
+		return 0
+	}
+	return time.Duration(h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(s)*time.Second
 }
 
 func vmid(digits string) builtin.VMID {

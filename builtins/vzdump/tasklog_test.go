@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"nixmox/builtins/internal/pvetest"
 	"nixmox/engine/builtin"
@@ -120,11 +121,11 @@ func TestErrorOutsideAnyGuest(t *testing.T) {
 func TestProgress(t *testing.T) {
 	for line, want := range map[string]builtin.Progress{
 		"INFO: 37% (11.9 GiB of 32.0 GiB) in 1m 5s, read: 512.0 MiB/s, write: 452.0 KiB/s": {
-			Percent: 37, Done: 12777527705, Total: 32 << 30, Rate: 512 << 20, Step: "guest 101 (1 of 2): 37% (11.9 GiB of 32.0 GiB) in 1m 5s, read: 512.0 MiB/s, write: 452.0 KiB/s"},
+			Percent: 37, Done: 12777527705, Total: 32 << 30, Rate: 512 << 20, Subject: "101", Step: "guest 101 (1 of 2): 37% (11.9 GiB of 32.0 GiB) in 1m 5s, read: 512.0 MiB/s, write: 452.0 KiB/s"},
 		"INFO: status: 12% (120/1000), sparse 0% (0), duration 3, read/write 1/1 MB/s": {
-			Percent: 12, Done: 120, Total: 1000, Step: "guest 101 (1 of 2): status: 12% (120/1000), sparse 0% (0), duration 3, read/write 1/1 MB/s"},
-		"INFO: Finished Backup of VM 101 (00:00:05)":        {Step: "guest 101 (1 of 2): finished"},
-		"ERROR: Backup of VM 101 failed - it would not end": {Step: "guest 101 (1 of 2): failed: it would not end"},
+			Percent: 12, Done: 120, Total: 1000, Subject: "101", Step: "guest 101 (1 of 2): status: 12% (120/1000), sparse 0% (0), duration 3, read/write 1/1 MB/s"},
+		"INFO: Finished Backup of VM 101 (00:00:05)":        {Subject: "101", Step: "guest 101 (1 of 2): finished", Ended: builtin.SubjectDone, Elapsed: 5 * time.Second},
+		"ERROR: Backup of VM 101 failed - it would not end": {Subject: "101", Step: "guest 101 (1 of 2): failed: it would not end", Ended: builtin.SubjectFailed},
 	} {
 		l := &taskLog{want: 2}
 		if p, ok := l.Line("INFO: Starting Backup of VM 101 (qemu)"); !ok || p.Step != "guest 101 (1 of 2): started" {

@@ -20,8 +20,9 @@ func (a *app) checkCommand() *cobra.Command {
 	asJSON := false
 	cmd := &cobra.Command{
 		Use: "check PLAYBOOK…", Short: "Check playbooks without running them",
-		Long:    "Check playbooks without running them: syntax, names, needs, parameters, what they load. Exit code 3 if one does not check.",
-		Example: "  nixmox check playbooks/*.star",
+		Long:              "Check playbooks without running them: syntax, names, needs, parameters, what they load. Exit code 3 if one does not check.",
+		Example:           "  nixmox check playbooks/*.star mine.lua",
+		ValidArgsFunction: completePlaybooks,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("nixmox check FILE…", "which playbook?")
@@ -98,7 +99,7 @@ func (a *app) listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			names, err := fs.Glob(playbooks.FS, "*.star")
+			names, err := fs.Glob(playbooks.FS, "*.*")
 			if err != nil {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"nixmox/builtins/lab"
+	"nixmox/engine"
 	"nixmox/engine/builtin"
 )
 
@@ -79,15 +80,8 @@ var playbookArgs = map[string][]string{
 }
 
 func TestCrashMatrix(t *testing.T) {
-	files, err := filepath.Glob("../../playbooks/*.star")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no playbooks: %v", err)
-	}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.star") {
-			continue
-		}
-		name := strings.TrimSuffix(filepath.Base(file), ".star")
+	for _, file := range playbookFiles(t) {
+		name, _ := engine.NameOf(file)
 		t.Run(name, func(t *testing.T) { crashMatrix(t, name, file) })
 	}
 }
@@ -173,10 +167,13 @@ type world struct {
 	killAt int
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldIn(t, lab.Options{Clock: lab.ClockAuto}) }
+
+func newWorldIn(t *testing.T, o lab.Options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir()}
-	l, err := lab.Open(lab.Options{Dir: filepath.Join(w.dir, "lab"), Clock: lab.ClockAuto, Observe: w.observe})
+	o.Dir, o.Observe = filepath.Join(w.dir, "lab"), w.observe
+	l, err := lab.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,20 +217,7 @@ func (w *world) asked() []string {
 // nixmox runs it; exit code -1 means killed.
 func (w *world) nixmox(env []string, args ...string) (int, string) {
 	w.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	// testscript.Main makes the test binary nixmox when it is called so.
-	nixmox := filepath.Join(w.dir, "bin", "nixmox")
-	if err := os.MkdirAll(filepath.Dir(nixmox), 0o700); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.Symlink(self, nixmox); err != nil && !os.IsExist(err) {
-		w.t.Fatal(err)
-	}
-	cmd := exec.Command(nixmox, args...)
-	cmd.Env = append(os.Environ(), append(env, "NIXMOX_STATE="+filepath.Join(w.dir, "state"), "NIXMOX_CONFIG="+filepath.Join(w.dir, "nixmox.toml"), outputEnv+"="+outputFile)...)
+	cmd := w.command(append(env, outputEnv+"="+outputFile), args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -247,6 +231,26 @@ func (w *world) nixmox(env []string, args ...string) (int, string) {
 	w.child, w.killAt = nil, 0
 	w.mu.Unlock()
 	return cmd.ProcessState.ExitCode(), out.String()
+}
+
+// command is nixmox as a process, with this world configured.
+func (w *world) command(env []string, args ...string) *exec.Cmd {
+	w.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// testscript.Main makes the test binary nixmox when it is called so.
+	nixmox := filepath.Join(w.dir, "bin", "nixmox")
+	if err := os.MkdirAll(filepath.Dir(nixmox), 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Symlink(self, nixmox); err != nil && !os.IsExist(err) {
+		w.t.Fatal(err)
+	}
+	cmd := exec.Command(nixmox, args...)
+	cmd.Env = append(os.Environ(), append(env, "NIXMOX_STATE="+filepath.Join(w.dir, "state"), "NIXMOX_CONFIG="+filepath.Join(w.dir, "nixmox.toml"))...)
+	return cmd
 }
 
 // powerCut leaves of the state folder what a power cut leaves: copies of the

@@ -11,7 +11,8 @@ func (a *app) docCommand() *cobra.Command {
 	var asJSON, markdown bool
 	cmd := &cobra.Command{
 		Use: "doc [MODULE[.FUNCTION] | FUNCTION]", Short: "Show what playbooks can call",
-		Example: "  nixmox doc vzdump\n  nixmox doc vzdump.backup\n  nixmox doc attempt",
+		ValidArgsFunction: completeDoc,
+		Example:           "  nixmox doc vzdump\n  nixmox doc vzdump.backup\n  nixmox doc attempt",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("nixmox doc vzdump.backup", "one topic at a time")

@@ -14,9 +14,11 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"nixmox/builtins"
 	"nixmox/engine"
@@ -49,7 +51,7 @@ func evaluate(args []string) {
 
 // main is the whole program; its result is the exit code.
 func (a *app) main(args []string) int {
-	ctx, stop := untilSignalled(context.Background(), a.stderr)
+	ctx, stop := untilSignalled(context.Background(), a.notice)
 	defer stop()
 	root := a.root()
 	root.SetArgs(args)
@@ -63,7 +65,7 @@ func (a *app) main(args []string) int {
 // untilSignalled ends the context at the first interrupt, and the process at
 // the second. A closed pipe on standard output ends neither: a backup does
 // not stop because nobody reads along.
-func untilSignalled(ctx context.Context, stderr io.Writer) (context.Context, func()) {
+func untilSignalled(ctx context.Context, notice func(string)) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -74,7 +76,7 @@ func untilSignalled(ctx context.Context, stderr io.Writer) (context.Context, fun
 		select {
 		case s := <-signals:
 			stop := builtin.Stopf(builtin.Cancelled, "interrupted (%s)", s)
-			_, _ = fmt.Fprintln(stderr, "nixmox: interrupted; a second time ends it at once")
+			notice("nixmox: interrupted; a second time ends it at once")
 			cancel(stop)
 		case <-done:
 			return
@@ -96,8 +98,21 @@ func untilSignalled(ctx context.Context, stderr io.Writer) (context.Context, fun
 // app is what the subcommands share.
 type app struct {
 	stdout, stderr io.Writer
+	view           atomic.Pointer[live] // while a run is shown live
 	// probe is called at the positions of the journal's protocol, in tests.
 	probe func(at string, call *builtin.Call)
+}
+
+// notice writes a line to standard error, or where a live view has the
+// terminal, through it.
+func (a *app) notice(text string) {
+	if view := a.view.Load(); view != nil {
+		if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			view.notice(text)
+			return
+		}
+	}
+	_, _ = fmt.Fprintln(a.stderr, text) // there is nowhere left to say that it failed
 }
 
 func (a *app) root() *cobra.Command {
@@ -114,7 +129,8 @@ It never says that a thing happened unless it looked and saw that it did.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(err, cmd.CommandPath()+" --help") })
-	root.AddCommand(a.runCommand(), a.planCommand(), a.applyCommand(), a.checkCommand(), a.testCommand(), a.listCommand(), a.docCommand(), a.runsCommand(), a.resumeCommand(), a.cancelCommand(), a.labCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.planCommand(), a.applyCommand(), a.checkCommand(), a.testCommand(), a.listCommand(), a.docCommand(), a.runsCommand(), a.resumeCommand(), a.cancelCommand(), a.labCommand(), a.doctorCommand(), a.versionCommand())
+	completeFlags(root)
 	return root
 }
 

@@ -96,29 +96,31 @@ func planText(p *engine.Plan, s style) string {
 		}
 		groups[target] = append(groups[target], c)
 	}
-	var b strings.Builder
-	b.WriteString("what it would do:\n")
+	b := []byte("what it would do:\n")
 	for _, target := range order {
-		fmt.Fprintf(&b, "  %s\n", clean(target))
+		b = append(b, "  "+clean(target)+"\n"...)
 		for _, c := range groups[target] {
 			sign, color := "+", green
 			if c.Effect == builtin.Irreversible.String() {
 				sign, color = "!", red
 			}
-			line := shorten(clean(callOf(c.Call, c.Called)), s.width-8)
-			fmt.Fprintf(&b, "    %s %s", s.paint(color, sign), line)
+			b = append(b, "    "+s.paint(color, sign)+" "+shorten(clean(callOf(c.Call, c.Called)), s.width-8)...)
 			if sign == "!" {
-				b.WriteString(s.paint(red, "  (cannot be undone)"))
+				b = append(b, s.paint(red, "  (cannot be undone)")...)
 			}
-			fmt.Fprintf(&b, "\n      %s", s.paint(faint, "because of "+c.At.String()+", call "+string(c.Place)))
-			b.WriteString(clean(resultText(c.Outcome, "      ")))
+			b = append(b, "\n      "+s.paint(faint, "because of "+c.At.String()+", call "+string(c.Place))...)
+			start := len(b)
+			b = appendResult(b, c.Outcome, "      ")
+			if shown := string(b[start:]); !isPrintable(shown) {
+				b = append(b[:start], clean(shown)...)
+			}
 			if c.Err != nil {
-				fmt.Fprintf(&b, "\n      %s", s.paint(red, "it would fail: "+clean(c.Err.Error())))
+				b = append(b, "\n      "+s.paint(red, "it would fail: "+clean(c.Err.Error()))...)
 			}
-			b.WriteByte('\n')
+			b = append(b, '\n')
 		}
 	}
-	return b.String()
+	return string(b)
 }
 
 func (a *app) applyCommand() *cobra.Command {
@@ -159,7 +161,7 @@ func (a *app) apply(ctx context.Context, f *engineFlags, path string) error {
 	return withEstate(ctx, f, func(ctx context.Context, e *estate) error {
 		name := plan.File
 		if shipped, ok := strings.CutPrefix(name, shippedPrefix); ok {
-			name = strings.TrimSuffix(shipped, ".star")
+			name, _ = engine.NameOf(shipped)
 		} else if !filepath.IsAbs(name) {
 			name = filepath.Join(kept.Folder, name)
 		}

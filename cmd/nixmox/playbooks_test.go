@@ -23,11 +23,14 @@ import (
 // playbookFiles are all playbooks there are, shipped ones and later ones.
 func playbookFiles(t *testing.T) []string {
 	t.Helper()
-	files, err := filepath.Glob("../../playbooks/*.star")
+	files, err := filepath.Glob("../../playbooks/*.*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	files = slices.DeleteFunc(files, playtest.IsTest)
+	files = slices.DeleteFunc(files, func(file string) bool {
+		_, ok := engine.NameOf(file)
+		return !ok || playtest.IsTest(file)
+	})
 	if len(files) == 0 {
 		t.Fatal("there are no playbooks")
 	}
@@ -47,7 +50,8 @@ func TestPlaybooksAreEmbeddedWithoutTheirTests(t *testing.T) {
 
 func TestPlaybooksHaveTests(t *testing.T) {
 	for _, file := range playbookFiles(t) {
-		tests := strings.TrimSuffix(file, ".star") + playtest.Suffix
+		ending := filepath.Ext(file)
+		tests := strings.TrimSuffix(file, ending) + "_test" + ending
 		f, err := playtest.Open(t.Context(), tests, stdlib.FS)
 		if err != nil {
 			t.Errorf("the tests of %s: %v", file, err)
@@ -62,7 +66,7 @@ func TestPlaybooksHaveTests(t *testing.T) {
 // TestPlaybooksPlan: what a plan shows is what a run does, and it does nothing.
 func TestPlaybooksPlan(t *testing.T) {
 	for _, file := range playbookFiles(t) {
-		name := strings.TrimSuffix(filepath.Base(file), ".star")
+		name, _ := engine.NameOf(file)
 		args, ok := playbookArgs[name]
 		if !ok {
 			t.Errorf("say in playbookArgs how %s is run", name)

@@ -44,6 +44,9 @@ func (f *engineFlags) keep() (json.RawMessage, error) {
 	return json.Marshal(k)
 }
 
+// resumable are the states of runs that can go on, if nobody runs them.
+var resumable = []journal.State{journal.Running, journal.Suspended, journal.InDoubt}
+
 func (a *app) resumeCommand() *cobra.Command {
 	f := &engineFlags{}
 	var all, current bool
@@ -56,6 +59,7 @@ What is recorded is not done again. A change that was begun and whose end was no
 recorded is settled first: nixmox looks at the world and finds out what became of
 it. Where nobody can tell, the run stops with exit code 5 and shows what is known;
 --settle PLACE=done or PLACE=undone is your answer.`,
+		ValidArgsFunction: a.completeRuns(f, 1, resumable...),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if all != (len(args) == 0) || len(args) > 1 {
 				return usagef("nixmox runs lists them", "nixmox resume takes the id of a run, or --all")
@@ -88,6 +92,7 @@ func (a *app) cancelCommand() *cobra.Command {
 	f := &engineFlags{}
 	cmd := &cobra.Command{
 		Use: "cancel RUN", Short: "End a suspended run: replay it to its last recorded call, run what it deferred", Args: oneID,
+		ValidArgsFunction: a.completeRuns(f, 1, resumable...),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.resume(cmd.Context(), f, args[0], engine.ResumeOptions{Cancel: true}, false)
 		},
@@ -175,7 +180,7 @@ func currentRoots(begun journal.NewRun, folder string) (source.Roots, error) {
 func (a *app) resumeAll(ctx context.Context, f *engineFlags, o engine.ResumeOptions) error {
 	var ids []string
 	err := a.withJournal(f, func(db *journal.DB) error {
-		runs, err := db.Runs(journal.Filter{States: []journal.State{journal.Running, journal.Suspended, journal.InDoubt}})
+		runs, err := db.Runs(journal.Filter{States: resumable})
 		for i := len(runs) - 1; i >= 0; i-- { // the oldest first
 			if !runs[i].Live {
 				ids = append(ids, runs[i].ID)

@@ -40,6 +40,7 @@ func (a *app) runLike(cmd *cobra.Command, plan bool) *cobra.Command {
 		f.registerPlan(cmd.Flags())
 	}
 	cmd.DisableFlagParsing = true
+	cmd.ValidArgsFunction = completeRunLike(plan)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		set := cmd.Flags()
 		name, err := findPlaybook(set, args)
@@ -129,7 +130,14 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 	case f.json:
 		sinks = append(sinks, jsonSink(shown))
 	default:
-		sinks = append(sinks, newTextSink(shown, styleFor(a.stdout), f.quiet, f.verbose))
+		if terminal, ok := canLive(a.stdout); ok && !f.quiet {
+			view := newLive(terminal, shown, f.verbose, e.engine.Clock.Now)
+			a.view.Store(view)
+			defer a.endView()
+			sinks = append(sinks, view.event)
+			break
+		}
+		sinks = append(sinks, (&textSink{w: shown, style: styleFor(a.stdout), quiet: f.quiet, verbose: f.verbose}).event)
 	}
 	var logged *checkedWriter
 	if f.logFile != "" {
@@ -138,11 +146,12 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 			return usage(fmt.Errorf("--log-file: %w", err), "")
 		}
 		logged = &checkedWriter{w: file}
-		sinks = append(sinks, newTextSink(logged, style{dates: true}, false, true))
+		sinks = append(sinks, (&textSink{w: logged, style: style{dates: true}, verbose: true}).event)
 		defer func() { err = errors.Join(err, file.Close()) }()
 	}
 	e.engine.Sink, e.engine.Probe = event.Tee(sinks...), a.probe
 	report, err := run()
+	a.endView()
 	if err != nil {
 		return err
 	}
@@ -172,6 +181,13 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 	return nil
 }
 
+// endView ends the live view, if there is one: what follows is plain again.
+func (a *app) endView() {
+	if view := a.view.Swap(nil); view != nil {
+		view.close()
+	}
+}
+
 // checkedWriter remembers the first error, since a run goes on without.
 type checkedWriter struct {
 	w   io.Writer
@@ -190,12 +206,14 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 
 // loadPlaybook loads a file, or a shipped playbook by its bare name.
 func loadPlaybook(ctx context.Context, e *engine.Engine, name string) (*engine.Playbook, error) {
-	if !strings.Contains(name, "/") && !strings.HasSuffix(name, ".star") {
-		file := strings.ReplaceAll(name, "-", "_") + ".star"
-		if _, err := fs.Stat(playbooks.FS, file); err != nil {
-			return nil, usagef("nixmox list shows what is shipped; a file of your own needs its ending: "+name+".star", "there is no shipped playbook %q", name)
+	if _, isFile := engine.NameOf(name); !isFile && !strings.Contains(name, "/") {
+		for _, ending := range engine.Endings() {
+			file := strings.ReplaceAll(name, "-", "_") + ending
+			if _, err := fs.Stat(playbooks.FS, file); err == nil {
+				return loadShipped(ctx, e, file)
+			}
 		}
-		return loadShipped(ctx, e, file)
+		return nil, usagef("nixmox list shows what is shipped; a file of your own needs its ending: "+name+".star or .lua", "there is no shipped playbook %q", name)
 	}
 	if info, err := os.Stat(name); err != nil || info.IsDir() {
 		if err == nil {
@@ -203,8 +221,8 @@ func loadPlaybook(ctx context.Context, e *engine.Engine, name string) (*engine.P
 		}
 		return nil, usage(err, "nixmox list shows the shipped playbooks")
 	}
-	if !strings.HasSuffix(name, ".star") {
-		return nil, usagef("", "%s: a playbook's name ends in .star", name)
+	if _, ok := engine.NameOf(name); !ok {
+		return nil, usagef("", "%s: a playbook's name ends in %s", name, strings.Join(engine.Endings(), " or "))
 	}
 	roots, file, err := source.Dir(name, stdlib.FS)
 	if err != nil {

@@ -143,6 +143,7 @@ func (a *app) runsShowCommand() *cobra.Command {
 	var f engineFlags
 	cmd := &cobra.Command{
 		Use: "show RUN", Short: "Show a run: its calls, their times and results, and what is in doubt", Args: oneID,
+		ValidArgsFunction: a.completeRuns(&f, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.withJournal(&f, func(db *journal.DB) error {
 				info, entries, begun, err := db.Show(args[0])
@@ -208,6 +209,7 @@ func (a *app) runsDiffCommand() *cobra.Command {
 	var f engineFlags
 	cmd := &cobra.Command{
 		Use: "diff RUN RUN", Short: "Show where two runs made different calls, or had different ends", Args: exactly(2, "the ids of two runs"),
+		ValidArgsFunction: a.completeRuns(&f, 2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.withJournal(&f, func(db *journal.DB) error {
 				_, one, _, err := db.Show(args[0])

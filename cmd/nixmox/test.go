@@ -35,7 +35,7 @@ func (a *app) testCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "test [PATH…]", Short: "Run the tests of playbooks, each in a fresh lab",
 		Long: `Run the tests of playbooks, each in a fresh lab: the functions test_* of files
-*_test.star. PATH is such a file, or a folder with all that is below it; without
+*_test.star or *_test.lua. PATH is such a file, or a folder with all that is below it; without
 one it is the folder playbooks, or the current one.
 
   def test_one_guest_fails():
@@ -98,7 +98,7 @@ func (a *app) test(ctx context.Context, f *testFlags, paths []string) (err error
 		}
 	}()
 	if playtest.Count(files, o) == 0 {
-		return usagef("tests are the functions test_* in files *_test.star", "there is no test%s", ofFilter(f.filter))
+		return usagef("tests are the functions test_* in files *_test.star and *_test.lua", "there is no test%s", ofFilter(f.filter))
 	}
 	var results []playtest.Result
 	failed := 0
@@ -146,7 +146,7 @@ func (a *app) openTests(ctx context.Context, paths []string) (files []*playtest.
 	}
 	names, err := playtest.Find(paths)
 	if err != nil {
-		return nil, usage(err, "nixmox test [FILE_test.star | FOLDER]…")
+		return nil, usage(err, "nixmox test [FILE_test.star | FILE_test.lua | FOLDER]…")
 	}
 	checks := true
 	for _, name := range names {

@@ -150,13 +150,25 @@ type Run struct {
 
 // Progress of a long call. Zero fields are unknown.
 type Progress struct {
+	Subject string        `json:"subject,omitempty"` // which of the call's things is being worked on, such as a guest's id
+	Name    string        `json:"name,omitempty"`    // what people call the subject
+	Ended   Ended         `json:"ended,omitempty"`   // how it ended for the subject; such an event is never dropped
 	Step    string        `json:"step,omitempty"`    // what is being done, in the host's words
 	Done    int64         `json:"done,omitempty"`    // bytes
 	Total   int64         `json:"total,omitempty"`   // bytes
 	Rate    int64         `json:"rate,omitempty"`    // bytes a second
 	Percent float64       `json:"percent,omitempty"` // 0 to 100
-	Elapsed time.Duration `json:"-"`
+	Elapsed time.Duration `json:"-"`                 // how long it took, once it has ended
 }
+
+// Ended says how it ended for one of a call's things; "" while it goes on.
+type Ended string
+
+// The ends of a subject.
+const (
+	SubjectDone   Ended = "done"
+	SubjectFailed Ended = "failed"
+)
 
 type callKey struct{}
 

@@ -165,6 +165,10 @@ func (t *Type) mismatch(v any) error {
 	return fmt.Errorf("want %s, got %s", article(t.Name), NeutralName(v))
 }
 
+// anyScalar is implemented by named types that also take truth values, as 1 and
+// 0, and numbers with a fraction.
+type anyScalar interface{ TakesAnyScalar() }
+
 func (t *Type) setText(dst reflect.Value, v any) error {
 	var text string
 	switch n := v.(type) {
@@ -175,10 +179,18 @@ func (t *Type) setText(dst reflect.Value, v any) error {
 	case *big.Int:
 		text = n.String()
 	case float64:
-		if t.Kind != KindDuration { // of seconds
+		if _, any := dst.Addr().Interface().(anyScalar); t.Kind != KindDuration && !any { // of seconds
 			return t.mismatch(v)
 		}
 		text = strconv.FormatFloat(n, 'f', -1, 64)
+	case bool:
+		if _, any := dst.Addr().Interface().(anyScalar); !any {
+			return t.mismatch(v)
+		}
+		text = "0"
+		if n {
+			text = "1"
+		}
 	case time.Duration:
 		text = n.String()
 	default:

@@ -16,7 +16,7 @@ type Type string
 const (
 	RunBegan     Type = "run_began"
 	CallBegan    Type = "call_began"
-	CallProgress Type = "call_progress" // may be dropped
+	CallProgress Type = "call_progress" // may be dropped, unless a subject has ended
 	CallRetried  Type = "call_retried"
 	CallWaits    Type = "call_waits" // for a lock
 	CallEnded    Type = "call_ended"

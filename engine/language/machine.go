@@ -147,7 +147,15 @@ func ArgAt(f *builtin.Func, i int) Wanted {
 	if i >= len(f.Args.Fields) {
 		return Wanted{Name: "argument"}
 	}
-	return Wanted{f.Args.Fields[i].Name, f.Args.Fields[i].Type}
+	return wanted(&f.Args.Fields[i])
+}
+
+// wanted is a field's type; none where it takes the rest, which is plain data.
+func wanted(field *builtin.Field) Wanted {
+	if field.Rest && field.Type.Elem.Kind == builtin.KindValue {
+		return Wanted{Name: field.Name}
+	}
+	return Wanted{field.Name, field.Type}
 }
 
 // ArgNamed is the argument of a name, perhaps one of the rest.
@@ -156,9 +164,9 @@ func ArgNamed(f *builtin.Func, name string) Wanted {
 	for i := range f.Args.Fields {
 		field := &f.Args.Fields[i]
 		if field.Name == name {
-			return Wanted{name, field.Type}
+			return wanted(field)
 		}
-		if field.Rest {
+		if field.Rest && field.Type.Elem.Kind != builtin.KindValue {
 			w.Type = field.Type.Elem
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -104,7 +105,7 @@ func (s *session) load(ctx context.Context, file string) (*language.Playbook, er
 	s.process.mu.Lock()
 	s.process.session = s
 	s.process.mu.Unlock()
-	f, err := s.ask(ctx, kindLoad, loadBody{File: file, Libraries: s.roots.Libraries(), Shown: s.roots.Shown, Limits: s.definitions.Limits})
+	f, err := s.ask(ctx, kindLoad, loadBody{File: file, Libraries: s.roots.Libraries(path.Ext(file)), Shown: s.roots.Shown, Limits: s.definitions.Limits})
 	if err != nil {
 		if stop, ok := errors.AsType[*builtin.Stop](err); ok && stop.Kind == builtin.Limit {
 			return nil, &source.Problem{At: builtin.Position{File: s.roots.Shown + file}, What: "while loading: " + stop.What, Hint: stop.Hint}

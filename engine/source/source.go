@@ -175,7 +175,7 @@ func (r Roots) Load(main string, loads func(*File) ([]Ref, error)) (*Graph, erro
 		for _, ref := range refs {
 			target, err := resolve(f, ref.Path)
 			if err != nil {
-				return nil, &Problem{At: ref.At, What: err.Error(), Hint: `load files beside the playbook or below it, or "@std//NAME.star"`}
+				return nil, &Problem{At: ref.At, What: err.Error(), Hint: `load files beside the playbook or below it, or one of the standard library: @std//NAME`}
 			}
 			if _, err := visit(target, ref.At); err != nil {
 				return nil, err
@@ -236,7 +236,7 @@ func (r Roots) read(name string, at builtin.Position) (*File, error) {
 			p.What = f.Shown + ": no such file"
 		}
 		if strings.HasPrefix(name, Std) {
-			p.Hint = "libraries there are: " + cmp.Or(strings.Join(r.Libraries(), ", "), "none")
+			p.Hint = "libraries there are: " + cmp.Or(strings.Join(r.Libraries(path.Ext(name)), ", "), "none")
 		}
 		return nil, p
 	}
@@ -297,12 +297,12 @@ func reason(err error) error {
 	return err
 }
 
-// Libraries are the names of the standard library's files.
-func (r Roots) Libraries() []string {
+// Libraries are the names of the standard library's files with that ending.
+func (r Roots) Libraries(ending string) []string {
 	if r.Std == nil {
 		return nil
 	}
-	names, _ := fs.Glob(r.Std, "*") // the pattern is a good one
+	names, _ := fs.Glob(r.Std, "*"+ending) // the pattern is a good one
 	for i := range names {
 		names[i] = Std + names[i]
 	}

@@ -18,23 +18,35 @@ import (
 // The container has no published description. This is what lzop 1.04 writes, and
 // the tests hold it against lzop's own verdict on altered files. All numbers are
 // big-endian.
+//
+// Each block stands alone. So the reader finds them one after the other, and
+// each is unpacked on a goroutine of its own while it looks for more.
 type lzopReader struct {
 	r         *bufio.Reader
 	pos       int64  // offset in the file
 	flags     uint32 // of the current part
 	inPart    bool
-	packed    []byte
-	block     []byte
-	rest      []byte // of block, not given out yet
 	parts     int
-	unchecked int // parts without a checksum of the unpacked bytes
+	unchecked int   // parts without a checksum of the unpacked bytes
+	end       error // why there are no more blocks
+
+	ahead []*lzopBlock // in work, in order
+	bytes int          // unpacked size of those
+	block *lzopBlock   // that rest is of, which may be used again
+	rest  []byte       // not given out yet
+	free  []*lzopBlock // to be used again
 }
 
 const (
 	lzopMagic = "\x89LZO\x00\r\n\x1a\n"
 
-	// maxLzopBlock is the largest block that lzop takes, in bytes. It makes
-	// blocks of 256 KiB.
+	// How much is unpacked before it is asked for: this many blocks, and no more
+	// when these bytes are reached. With lzop's own blocks of 256 KiB it is the
+	// same; a file of one-byte blocks, or of the largest, takes no more memory.
+	lzopAheadBlocks = 8
+	lzopAheadBytes  = 2 << 20
+
+	// maxLzopBlock is the largest block that lzop takes, in bytes.
 	maxLzopBlock = 64 << 20
 
 	// Checksums that each block carries: Adler-32 and CRC-32, of the unpacked
@@ -53,7 +65,7 @@ func newLzopReader(r *bufio.Reader) *lzopReader { return &lzopReader{r: r} }
 
 func (l *lzopReader) Read(p []byte) (int, error) {
 	for len(l.rest) == 0 {
-		if err := l.next(); err != nil {
+		if err := l.nextBlock(); err != nil {
 			return 0, err
 		}
 	}
@@ -62,9 +74,42 @@ func (l *lzopReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads the next block, or the next part's header. io.EOF means that the
-// file ended where a part ended.
-func (l *lzopReader) next() error {
+// nextBlock makes rest the next block, or gives the reason why there is none:
+// io.EOF means that the file ended where a part ended.
+func (l *lzopReader) nextBlock() error {
+	if l.block != nil && cap(l.block.data) <= lzopAheadBytes { // or a few large ones would stay for good
+		l.free = append(l.free, l.block)
+	}
+	l.block = nil
+	for l.end == nil && len(l.ahead) < lzopAheadBlocks && l.bytes < lzopAheadBytes {
+		l.end = l.find()
+	}
+	if len(l.ahead) == 0 {
+		return l.end
+	}
+	b := l.ahead[0]
+	l.ahead = append(l.ahead[:0], l.ahead[1:]...)
+	l.bytes -= b.size
+	<-b.done
+	if b.err != nil {
+		l.end = b.err
+		l.close() // what follows a wrong block is not given out
+		return b.err
+	}
+	l.block, l.rest = b, b.data
+	return nil
+}
+
+// close waits for what is in work.
+func (l *lzopReader) close() {
+	for _, b := range l.ahead {
+		<-b.done
+	}
+	l.ahead = nil
+}
+
+// find reads the next block, or the next part's header.
+func (l *lzopReader) find() error {
 	if l.inPart {
 		return l.readBlock()
 	}
@@ -175,61 +220,84 @@ func (l *lzopReader) readBlock() error {
 		return l.wrong("an lzop block claims to be %d bytes long, and lzop takes at most %d", size, maxLzopBlock)
 	}
 
+	b := &lzopBlock{}
+	if last := len(l.free) - 1; last >= 0 {
+		b, l.free = l.free[last], l.free[:last]
+	}
+	b.size, b.flags, b.err, b.done = int(size), l.flags, nil, make(chan struct{})
+
 	// The checksums come first. Those of the packed bytes are left out where
 	// packing gained nothing and the block was stored as it is.
-	stored := packed == size
-	var adler, crc, adlerPacked, crcPacked uint32
+	b.stored = packed == size
 	for _, c := range []struct {
 		flag uint32
 		sum  *uint32
 		left bool
-	}{{lzopAdler, &adler, false}, {lzopCRC, &crc, false}, {lzopAdlerPacked, &adlerPacked, stored}, {lzopCRCPacked, &crcPacked, stored}} {
+	}{{lzopAdler, &b.adler, false}, {lzopCRC, &b.crc, false}, {lzopAdlerPacked, &b.adlerPacked, b.stored}, {lzopCRCPacked, &b.crcPacked, b.stored}} {
 		if l.flags&c.flag != 0 && !c.left {
 			if *c.sum, err = l.word(); err != nil {
 				return err
 			}
 		}
 	}
-
-	l.packed = grow(l.packed, int(packed))
-	if err := l.full(l.packed); err != nil {
+	b.packed = grow(b.packed, int(packed))
+	if err := l.full(b.packed); err != nil {
 		return err
 	}
-	check := func(flag, want uint32, sum func([]byte) uint32, data []byte, which string) error {
-		if l.flags&flag == 0 {
-			return nil
-		}
-		if got := sum(data); got != want {
-			return l.wrong("the %s bytes of an lzop block have the checksum %08x, and %08x was expected", which, got, want)
-		}
-		return nil
-	}
-	if !stored {
-		if err := check(lzopAdlerPacked, adlerPacked, adler32.Checksum, l.packed, "packed"); err != nil {
-			return err
-		}
-		if err := check(lzopCRCPacked, crcPacked, crc32.ChecksumIEEE, l.packed, "packed"); err != nil {
-			return err
-		}
-		l.block = grow(l.block, int(size))
-		n, err := lzo.Decompress(l.packed, l.block)
-		if err != nil {
-			return l.wrong("an lzop block cannot be unpacked: %v", err)
-		}
-		if n != int(size) {
-			return l.wrong("an lzop block unpacks to %d bytes, and %d were expected", n, size)
-		}
-	} else {
-		l.block, l.packed = l.packed, l.block
-	}
-	if err := check(lzopAdler, adler, adler32.Checksum, l.block, "unpacked"); err != nil {
-		return err
-	}
-	if err := check(lzopCRC, crc, crc32.ChecksumIEEE, l.block, "unpacked"); err != nil {
-		return err
-	}
-	l.rest = l.block
+	b.end = l.pos
+	l.ahead = append(l.ahead, b)
+	l.bytes += b.size
+	go b.unpack()
 	return nil
+}
+
+// lzopBlock is one block, read and to be unpacked.
+type lzopBlock struct {
+	flags                              uint32 // of its part
+	adler, crc, adlerPacked, crcPacked uint32 // as the file has them, where flags say that it does
+	stored                             bool   // as it is, not packed
+	packed                             []byte
+	size                               int   // unpacked
+	end                                int64 // offset in the file
+
+	done chan struct{} // closed when data and err are there
+	data []byte
+	err  error
+}
+
+func (b *lzopBlock) unpack() {
+	defer close(b.done)
+	if b.stored {
+		b.data, b.packed = b.packed, b.data
+	} else {
+		b.check(lzopAdlerPacked, b.adlerPacked, adler32.Checksum, b.packed, "packed")
+		b.check(lzopCRCPacked, b.crcPacked, crc32.ChecksumIEEE, b.packed, "packed")
+		if b.err != nil {
+			return
+		}
+		b.data = grow(b.data, b.size)
+		n, err := lzo.Decompress(b.packed, b.data)
+		if err != nil {
+			b.wrong("an lzop block cannot be unpacked: %v", err)
+		} else if n != b.size {
+			b.wrong("an lzop block unpacks to %d bytes, and %d were expected", n, b.size)
+		}
+	}
+	b.check(lzopAdler, b.adler, adler32.Checksum, b.data, "unpacked")
+	b.check(lzopCRC, b.crc, crc32.ChecksumIEEE, b.data, "unpacked")
+}
+
+func (b *lzopBlock) check(flag, want uint32, sum func([]byte) uint32, data []byte, which string) {
+	if b.flags&flag == 0 || b.err != nil {
+		return
+	}
+	if got := sum(data); got != want {
+		b.wrong("the %s bytes of an lzop block have the checksum %08x, and %08x was expected", which, got, want)
+	}
+}
+
+func (b *lzopBlock) wrong(format string, args ...any) {
+	b.err = &DamageError{Offset: b.end, What: fmt.Sprintf(format, args...)}
 }
 
 // grow gives a slice of n bytes, in b's memory where that is large enough.

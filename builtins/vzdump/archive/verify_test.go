@@ -117,6 +117,10 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// promptly is far more than stopping takes even on a machine that does much
+// else, and far less than what would be left to do.
+const promptly = 30 * time.Second
+
 func TestCancel(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -142,7 +146,7 @@ func TestCancel(t *testing.T) {
 			if _, damaged := errors.AsType[*DamageError](err); !errors.Is(err, context.Canceled) && !damaged {
 				t.Errorf("%s: %v", name, err)
 			}
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > promptly {
 				t.Errorf("%s: took %v", name, took)
 			}
 		}
@@ -155,7 +159,7 @@ func TestCancel(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > promptly {
 			t.Error("took", took)
 		}
 	})

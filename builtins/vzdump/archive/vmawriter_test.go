@@ -252,3 +252,40 @@ func (z *zeroDisk) fill() {
 	copy(h[24:], sum[:])
 	z.rest = h
 }
+
+// writeLong writes the VMA of one disk of that many bytes, little at a time: of
+// 16 clusters come 12 of an image, and 4 of zeros.
+func writeLong(w io.Writer, size int) error {
+	v := testVMA{
+		configs: map[string]string{"qemu-server.conf": "cores: 2\n"},
+		disks:   []testDisk{{id: 1, name: "drive-scsi0", size: uint64(size)}},
+	}
+	if _, err := w.Write(v.head()); err != nil {
+		return err
+	}
+	data := image(31, 16<<20)
+	clusters := (size + 65535) / 65536
+	h := make([]byte, 512, 512+59*65536)
+	for c := 0; c < clusters; {
+		h = h[:512]
+		clear(h)
+		copy(h, "VMAE")
+		for i := 0; i < 59 && c < clusters; i++ {
+			info := h[40+8*i:]
+			info[3] = 1
+			binary.BigEndian.PutUint32(info[4:], uint32(c))
+			if c%16 < 12 {
+				info[0], info[1] = 0xff, 0xff
+				from := c * 65536 % len(data)
+				h = append(h, data[from:from+65536]...)
+			}
+			c++
+		}
+		binary.BigEndian.PutUint16(h[6:], uint16(len(h[512:])/4096))
+		sign(h[:512], 24)
+		if _, err := w.Write(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -3,6 +3,7 @@ package playtest
 import (
 	"encoding/xml"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -53,7 +54,7 @@ func JUnit(w io.Writer, results []Result) error {
 			n++
 		}
 		suite := &all.Suites[n-1]
-		c := junitCase{Name: r.Name, Class: strings.TrimSuffix(r.File, ".star"), File: r.File, Line: r.At.Line, Time: seconds(r.Seconds), Out: strings.Join(r.Log, "\n")}
+		c := junitCase{Name: r.Name, Class: strings.TrimSuffix(r.File, filepath.Ext(r.File)), File: r.File, Line: r.At.Line, Time: seconds(r.Seconds), Out: strings.Join(r.Log, "\n")}
 		all.Tests++
 		suite.Tests++
 		if !r.Passed {

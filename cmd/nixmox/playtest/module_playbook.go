@@ -78,14 +78,7 @@ func (s *session) play(ctx context.Context, a PlaybookArgs, plan bool) (Ran, err
 		return Ran{}, builtin.Faultf(builtin.Invalid, "running %q", a.Playbook).Saying("it is no playbook in the folder of the test").
 			Hinting(`name it by its path from there: "backup.star"`)
 	}
-	how := Play{Params: map[string]any{}, Plan: plan, Timeout: time.Duration(a.Timeout), After: map[string]func() error{}}
-	for name, v := range a.Params {
-		neutral, err := engine.Inspect(v).Neutral()
-		if err != nil {
-			return Ran{}, err
-		}
-		how.Params[name] = neutral
-	}
+	how := Play{Params: a.Params, Plan: plan, Timeout: time.Duration(a.Timeout), After: map[string]func() error{}}
 	for name, fn := range a.After {
 		how.After[name] = func() error {
 			_, err := fn.Call(ctx)

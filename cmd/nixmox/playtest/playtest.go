@@ -1,4 +1,4 @@
-// Package playtest runs the tests of playbooks: files *_test.star beside them,
+// Package playtest runs the tests of playbooks: files *_test.star and *_test.lua beside them,
 // whose functions test_* run the playbooks in a fresh lab each and look at
 // what was done, said and left behind.
 //
@@ -22,11 +22,12 @@ import (
 	"nixmox/engine/source"
 )
 
-// Suffix is how the names of files of tests end.
-const Suffix = "_test.star"
-
-// IsTest reports whether a file is one of tests, by its name.
-func IsTest(name string) bool { return strings.HasSuffix(name, Suffix) }
+// IsTest reports whether a file is one of tests, by its name: NAME_test with
+// the ending of a language.
+func IsTest(file string) bool {
+	name, ok := engine.NameOf(file)
+	return ok && strings.HasSuffix(name, "_test")
+}
 
 // Find lists the files of tests that paths mean: files, or folders with all
 // that is below them, hidden folders aside.
@@ -39,7 +40,7 @@ func Find(paths []string) ([]string, error) {
 		}
 		if !info.IsDir() {
 			if !IsTest(path) {
-				return nil, &fs.PathError{Op: "test", Path: path, Err: errors.New("the name of a file of tests ends in " + Suffix)}
+				return nil, &fs.PathError{Op: "test", Path: path, Err: errors.New("the name of a file of tests ends in _test.star or _test.lua")}
 			}
 			files = append(files, path)
 			continue

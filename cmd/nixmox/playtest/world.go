@@ -91,7 +91,8 @@ type Play struct {
 // that ended so; an error is a mistake of who asked.
 func (w *World) Play(ctx context.Context, roots source.Roots, file string, how Play) (*Observed, error) {
 	w.number++
-	seen := newObserver(strings.TrimSuffix(filepath.Base(file), ".star"), w.number, how)
+	name, _ := engine.NameOf(file)
+	seen := newObserver(name, w.number, how)
 	defer func() { w.runs = append(w.runs, seen.Observed) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -175,7 +176,7 @@ func (w *World) clock(timeout time.Duration, cancel context.CancelCauseFunc) eng
 // proxmox leads to the lab.
 func (w *World) proxmox(clock engine.Clock) *builtins.Proxmox {
 	return &builtins.Proxmox{
-		URL: w.endpoint.URL, TokenID: w.endpoint.TokenID, Token: builtins.NewToken(w.endpoint.TokenSecret),
+		URL: w.endpoint.URL, TokenID: w.endpoint.TokenID, Token: builtins.NewSecret(w.endpoint.TokenSecret),
 		Fingerprint: w.endpoint.Fingerprint, Mounts: w.endpoint.Mounts, Now: clock.Now, Sleep: clock.Sleep,
 	}
 }
