@@ -39,10 +39,11 @@ func (p principal) isRoot() bool { return p.user() == rootUser }
 // mainPrivileges are what the main token has, on everything. Backing up needs
 // VM.Backup, and Datastore.AllocateSpace on the storage; pruning in vzdump and
 // reading a storage's configuration Datastore.Allocate; other people's tasks
-// Sys.Audit; starting and stopping VM.PowerMgmt.
+// Sys.Audit; starting and stopping VM.PowerMgmt; restoring VM.Allocate; asking
+// whether a guest is frozen VM.GuestAgent.Audit.
 var mainPrivileges = []string{
 	"Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.Audit", "Pool.Audit",
-	"Sys.Audit", "VM.Audit", "VM.Backup", "VM.PowerMgmt",
+	"Sys.Audit", "VM.Allocate", "VM.Audit", "VM.Backup", "VM.GuestAgent.Audit", "VM.PowerMgmt",
 }
 
 // allPrivileges are those of Proxmox VE 9.2, as recorded.

@@ -50,7 +50,7 @@ func TestTickets(t *testing.T) {
 func TestPrivileges(t *testing.T) {
 	c := open(t, "vzdump:101=deny")
 	p := get[map[string]map[string]int](c, "GET", "/access/permissions")
-	if p["/vms"]["VM.Backup"] != 1 || p["/vms"]["VM.Allocate"] != 0 || p["/vms/101"] == nil || p["/vms/101"]["VM.Backup"] != 0 {
+	if p["/vms"]["VM.Backup"] != 1 || p["/vms"]["VM.Config.CPU"] != 0 || p["/vms/101"] == nil || p["/vms/101"]["VM.Backup"] != 0 {
 		t.Errorf("%v", p)
 	}
 	if p := get[map[string]map[string]int](c.root(), "GET", "/access/permissions", "path", "/vms"); len(p) != 1 || p["/vms"]["VM.Allocate"] != 1 {

@@ -105,7 +105,7 @@ func TestConformance(t *testing.T) {
 	upid := get[string](c.root(), "POST", "/nodes/pve1/vzdump", "vmid", "100", "storage", "backup", "compress", "zstd", "notes-template", "x")
 	c.wait(upid)
 	seen := map[string]bool{}
-	for _, x := range conformCases {
+	for _, x := range slices.Concat(conformCases, restoreCases) {
 		rt, _ := findRoute(x.method, strings.ReplaceAll(x.path, "VOL", "v"))
 		if rt == nil {
 			t.Fatalf("%s %s: no route", x.method, x.path)
@@ -117,7 +117,7 @@ func TestConformance(t *testing.T) {
 				who = c.root()
 			}
 			list := c.backups("pve1", "backup", "100")
-			replace := strings.NewReplacer("UPID", upid, "VOL", list[len(list)-1].VolID, "PASSWORD", c.end.RootPassword)
+			replace := strings.NewReplacer("LASTVM", newest(c, "pve1", "106"), "LASTCT", newest(c, "pve2", "101"), "UPID", upid, "VOL", list[len(list)-1].VolID, "PASSWORD", c.end.RootPassword)
 			path := replace.Replace(x.path)
 			form := map[string][]string{}
 			var kv []string

@@ -11,7 +11,7 @@ import (
 
 // A Fault is something that goes wrong on request.
 type Fault struct {
-	Target string // vzdump, storage, list, api, token or guest
+	Target string // vzdump, storage, list, api, token, guest, agent or restore
 	ID     string // which one; "*" for all
 	Kind   string // what goes wrong
 	Text   string // of vzdump's kind text
@@ -45,6 +45,8 @@ var faultKinds = []struct {
 	{"api", "METHOD /PATH", []string{"595", "596", "500", "403", "401", "drop", "slow"}},
 	{"token", "", []string{"expired"}},
 	{"guest", "VMID", []string{"locked"}},
+	{"agent", "VMID", []string{"late", "down", "freeze", "thaw"}},
+	{"restore", "VMID", []string{"fail", "hang"}},
 }
 
 // FaultHelp says which faults there are, one a line.

@@ -117,6 +117,7 @@ const (
 	integer
 	boolean
 	list // of texts
+	number
 )
 
 // param is what a method says of one parameter. Its words are those of
@@ -136,11 +137,14 @@ type param struct {
 func (p params) check(spec []param) error {
 	errs := map[string]string{}
 	for name := range p {
-		if !slices.ContainsFunc(spec, func(s param) bool { return s.name == name }) {
+		if !slices.ContainsFunc(spec, func(s param) bool { return s.name == name || s.name == indexed(name) }) {
 			errs[name] = "property is not defined in schema and the schema does not allow additional properties"
 		}
 	}
 	for _, s := range spec {
+		if strings.HasSuffix(s.name, "[n]") {
+			continue // nothing is said of their values
+		}
 		if !p.has(s.name) {
 			if s.required {
 				errs[s.name] = "property is missing and it is not optional"
@@ -160,6 +164,9 @@ func (p params) check(spec []param) error {
 	return &apiError{Status: 400, Reason: "Parameter verification failed.", Errors: errs}
 }
 
+// indexed is net[n] of net0.
+func indexed(name string) string { return strings.TrimRight(name, "0123456789") + "[n]" }
+
 var integerText = regexp.MustCompile(`^-?\d+$`)
 
 func (s param) wrong(values []string) string {
@@ -178,6 +185,10 @@ func (s param) wrong(values []string) string {
 			return fmt.Sprintf("value must have a minimum value of %d", s.min)
 		case s.max > 0 && n > s.max:
 			return fmt.Sprintf("value must have a maximum value of %d", s.max)
+		}
+	case number:
+		if _, err := strconv.ParseFloat(v, 64); err != nil {
+			return fmt.Sprintf("type check ('number') failed - got '%s'", v)
 		}
 	case boolean:
 		if _, ok := parseBool(v); !ok {

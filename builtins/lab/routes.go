@@ -40,7 +40,7 @@ var (
 )
 
 // routes is the API as far as the lab has it.
-var routes = slices.Concat(clusterRoutes, storageRoutes, guestRoutes)
+var routes = slices.Concat(clusterRoutes, storageRoutes, guestRoutes, restoreRoutes)
 
 // findRoute finds the method for a path, and what the path's variables are.
 func findRoute(method, path string) (*route, map[string]string) {

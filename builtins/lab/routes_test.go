@@ -32,7 +32,7 @@ func TestRoutesAgainstSchema(t *testing.T) {
 				bad("the schema knows no %q", p.name)
 				continue
 			}
-			kinds := map[kind]string{text: "string", integer: "integer", boolean: "boolean", list: "array"}
+			kinds := map[kind]string{text: "string", integer: "integer", boolean: "boolean", list: "array", number: "number"}
 			if kinds[p.kind] != s.Type {
 				bad("%q is %s, not %s", p.name, s.Type, kinds[p.kind])
 			}

@@ -54,6 +54,7 @@ type guest struct {
 	Disk      int64 // bytes, of the disks a backup takes
 	Config    map[string]any
 	Snapshots []snapshot `json:",omitempty"`
+	Frozen    bool       `json:",omitempty"` // its file systems, by the agent
 }
 
 type snapshot struct {

@@ -25,11 +25,12 @@ type task struct {
 	Status string    // OK, WARNINGS: n, or what went wrong
 	Log    []string
 
-	Aborted bool       `json:",omitempty"`
-	Job     *vzdumpJob `json:",omitempty"` // of vzdump
-	Volume  string     `json:",omitempty"` // of imgdel
-	Prune   *pruneJob  `json:",omitempty"` // of prunebackups
-	Force   bool       `json:",omitempty"` // of shutdown: stop it if it does not
+	Aborted bool        `json:",omitempty"`
+	Job     *vzdumpJob  `json:",omitempty"` // of vzdump
+	Volume  string      `json:",omitempty"` // of imgdel
+	Prune   *pruneJob   `json:",omitempty"` // of prunebackups
+	Restore *restoreJob `json:",omitempty"` // of qmrestore and vzrestore
+	Force   bool        `json:",omitempty"` // of shutdown: stop it if it does not
 }
 
 func (t *task) running() bool { return t.End.IsZero() }
@@ -101,6 +102,8 @@ func (l *Lab) runTask(t *task) {
 	switch {
 	case t.Type == "vzdump":
 		l.runVzdump(t, at)
+	case t.Restore != nil:
+		l.runRestore(t, at)
 	case t.Aborted:
 		t.end("interrupted by signal", at)
 	case t.Type == "imgdel":
