@@ -3,6 +3,7 @@ package vzdump
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,8 +26,10 @@ type mark struct {
 	Run      string
 	Place    string // empty in marks that others wrote (the lab's history)
 	Playbook string
-	Verified time.Time // zero if nobody has verified it
-	SHA256   string    // of the file that was verified
+	// Consistency is that of the copy, empty if nobody wrote it down.
+	Consistency string
+	Verified    time.Time // zero if nobody has verified it
+	SHA256      string    // of the file that was verified
 }
 
 // markStart begins a mark: at the start of the line or after a space.
@@ -42,6 +45,9 @@ func (m mark) String() string {
 	}
 	if m.Playbook != "" {
 		s += " playbook=" + escapeValue(m.Playbook)
+	}
+	if m.Consistency != "" {
+		s += " consistency=" + escapeValue(m.Consistency)
 	}
 	return s + m.verification()
 }
@@ -73,7 +79,7 @@ func parseMark(notes string) (mark, bool) {
 		}
 		values[found[1]] = value
 	}
-	m := mark{Run: values["run"], Place: values["place"], Playbook: values["playbook"]}
+	m := mark{Run: values["run"], Place: values["place"], Playbook: values["playbook"], Consistency: values["consistency"]}
 	if m.Run == "" {
 		return mark{}, false
 	}
@@ -98,14 +104,22 @@ func markSpan(notes string) (start, end int) {
 // withVerification is notes with the verification in their mark replaced, or
 // added; every other byte stays. The notes must have a mark.
 func withVerification(notes string, at time.Time, sha256 string) string {
+	return withTokens(notes, mark{Verified: at, SHA256: sha256}.verification(), "verified=", "sha256=")
+}
+
+// withConsistency is notes with the consistency in their mark, in the same way.
+func withConsistency(notes, consistency string) string {
+	return withTokens(notes, " consistency="+escapeValue(consistency), "consistency=")
+}
+
+func withTokens(notes, added string, without ...string) string {
 	start, end := markSpan(notes)
 	var kept []string
 	for token := range strings.SplitSeq(notes[start:end], " ") {
-		if !strings.HasPrefix(token, "verified=") && !strings.HasPrefix(token, "sha256=") {
+		if !slices.ContainsFunc(without, func(key string) bool { return strings.HasPrefix(token, key) }) {
 			kept = append(kept, token)
 		}
 	}
-	added := mark{Verified: at, SHA256: sha256}.verification()
 	return notes[:start] + strings.Join(kept, " ") + added + notes[end:]
 }
 

@@ -108,6 +108,7 @@ type Run struct {
 // Progress of a long call. Zero fields are unknown.
 type Progress struct {
 	Step    string        `json:"step,omitempty"`    // what is being done, in the host's words
+	Subject string        `json:"subject,omitempty"` // which of the call's things is being worked on, such as a guest's id
 	Done    int64         `json:"done,omitempty"`    // bytes
 	Total   int64         `json:"total,omitempty"`   // bytes
 	Rate    int64         `json:"rate,omitempty"`    // bytes a second
