@@ -43,7 +43,17 @@ const (
 	plannedArchives = "vzdump.archives" // Archive
 	plannedMarks    = "vzdump.marks"    // plannedMark
 	plannedRemovals = "vzdump.removals" // builtin.VolID
+
+	plannedProtections = "vzdump.protections" // plannedProtection
 )
+
+// plannedProtection is a protection that a plan has given or taken. Where one
+// planned backup makes several archives, they have one name, and it is taken
+// to be for all: that keeps more.
+type plannedProtection struct {
+	VolID builtin.Later[builtin.VolID]
+	On    bool
+}
 
 // plannedMark is a verification that a plan has marked.
 type plannedMark struct {
@@ -240,6 +250,14 @@ func overlaid(ctx context.Context, storage builtin.StorageID, node builtin.Node,
 	for _, entry := range plan.Entries(plannedArchives) {
 		if a := entry.(Archive); a.Storage == storage && (node == "" || node == a.Node) {
 			all = append(all, a)
+		}
+	}
+	for _, entry := range plan.Entries(plannedProtections) {
+		p := entry.(plannedProtection)
+		for i := range all {
+			if all[i].VolID == p.VolID {
+				all[i].Protected = p.On
+			}
 		}
 	}
 	marks := plan.Entries(plannedMarks)

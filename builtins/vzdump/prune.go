@@ -96,7 +96,11 @@ func (v *vzdump) decidePrune(ctx context.Context, a PruneArgs) (PruneDecision, e
 	if err := a.oneFileTwice(all); err != nil {
 		return PruneDecision{}, err
 	}
-	return a.decide(ctx, a.mine(all))
+	d, err := a.decide(ctx, a.mine(all))
+	if err != nil {
+		return d, err
+	}
+	return d, v.keepAsProxmox(ctx, a, &d)
 }
 
 // oneFileTwice refuses a storage that several nodes mount from one place and
