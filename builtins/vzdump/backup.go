@@ -27,12 +27,12 @@ type BackupArgs struct {
 	StandardExcludes bool              `name:"standard_excludes" default:"true" doc:"of containers: leave out temporary files and pid files"`
 	Fleecing         builtin.StorageID `name:"fleecing" default:"" doc:"of VMs: a fast storage that takes what the guest overwrites meanwhile, so that a slow target does not slow it down; empty: none"`
 	ChangeDetection  string            `name:"change_detection" default:"" enum:"legacy,data,metadata" doc:"of containers, to a backup server: how unchanged files are known; empty: as Proxmox chooses"`
-	Threads          int               `name:"threads" default:"1" doc:"threads that compress with zstd or gzip; 0: half of the node's cores"`
+	Threads          *int              `name:"threads" default:"" doc:"threads that compress with zstd or gzip; 0: half of the node's cores; None: as the node's vzdump.conf says, or one"`
 	Workers          int               `name:"workers" default:"0" doc:"of VMs: how many read at once; 0: as Proxmox chooses (16). Needs Sys.Modify on /"`
 	Bandwidth        builtin.Bytes     `name:"bandwidth" default:"0" doc:"bytes a second at most, in whole KiB; 0: as the storage is configured. Needs Sys.Modify on /"`
-	IONice           int               `name:"ionice" default:"7" doc:"0 to 7 with falling priority, 8 for idle. Any but 7 needs Sys.Modify on /"`
-	LockWait         builtin.Duration  `name:"lock_wait" default:"3h" doc:"how long to wait for another backup of the node, in whole minutes"`
-	StopWait         builtin.Duration  `name:"stop_wait" default:"10m" doc:"how long a guest may take to shut down in mode stop, in whole minutes"`
+	IONice           *int              `name:"ionice" default:"" doc:"0 to 7 with falling priority, 8 for idle; None: as vzdump.conf says, or 7. Needs Sys.Modify on /"`
+	LockWait         *builtin.Duration `name:"lock_wait" default:"" doc:"how long to wait for another backup of the node, in whole minutes; None: as vzdump.conf says, or 3 hours"`
+	StopWait         *builtin.Duration `name:"stop_wait" default:"" doc:"how long a guest may take to shut down in mode stop, in whole minutes; None: as vzdump.conf says, or 10"`
 	Notifications    string            `name:"notifications" default:"auto" enum:"auto,legacy-sendmail,notification-system" doc:"how Proxmox notifies; it does so once a task"`
 	CheckSpace       bool              `name:"check_space" default:"true" doc:"refuse, before anything is begun, where the guests' newest archives there would not fit once more; False only warns"`
 }

@@ -51,6 +51,9 @@ func (v *vzdump) configIn(ctx context.Context, listed Archive) (ArchivedConfig, 
 	var text string
 	query := url.Values{"volume": {string(listed.VolID.Value)}}
 	if err := v.c.Get(ctx, pve.Path("/nodes/%s/vzdump/extractconfig", string(listed.Node)), query, &text); err != nil {
+		if f := builtin.AsFault(err); f != nil && f.Hint == "" {
+			err = f.Hinting("is the archive whole? See: vzdump.verify(%q)", listed.VolID.Value)
+		}
 		return ArchivedConfig{}, guestConfig{}, err
 	}
 	c := parseGuestConfig(listed.Kind, text)

@@ -13,14 +13,14 @@ import (
 // wrongOption is what is wrong with the options of a backup, "" if nothing is.
 func (a BackupArgs) wrongOption() string {
 	switch {
-	case a.Threads < 0:
-		return fmt.Sprintf("threads = %d: want 0 or more", a.Threads)
-	case a.Threads != 1 && a.Compress != "zstd" && a.Compress != "gzip":
-		return fmt.Sprintf("threads = %d: only zstd and gzip have threads, not %s", a.Threads, a.Compress)
+	case a.Threads != nil && *a.Threads < 0:
+		return fmt.Sprintf("threads = %d: want 0 or more", *a.Threads)
+	case a.Threads != nil && a.Compress != "zstd" && a.Compress != "gzip":
+		return fmt.Sprintf("threads = %d: only zstd and gzip have threads, not %s", *a.Threads, a.Compress)
 	case a.Workers < 0 || a.Workers > 256:
 		return fmt.Sprintf("workers = %d: want 0 to 256", a.Workers)
-	case a.IONice < 0 || a.IONice > 8:
-		return fmt.Sprintf("ionice = %d: want 0 to 8", a.IONice)
+	case a.IONice != nil && (*a.IONice < 0 || *a.IONice > 8):
+		return fmt.Sprintf("ionice = %d: want 0 to 8", *a.IONice)
 	case a.Bandwidth != 0 && a.Bandwidth < 1<<10:
 		return fmt.Sprintf("bandwidth = %d: want 1KiB or more, in bytes a second", a.Bandwidth)
 	}
@@ -33,9 +33,9 @@ func (a BackupArgs) wrongOption() string {
 }
 
 // options are the parameters of POST /nodes/{node}/vzdump that say how. What
-// is as Proxmox has it by default is left out: to name ionice, bwlimit or
-// performance at all takes Sys.Modify on / (vzdump's own check), and what the
-// node's vzdump.conf says shall hold. Only root may set dumpdir, tmpdir, script
+// was not asked for is left out: to name ionice, bwlimit or performance at all
+// takes Sys.Modify on / (vzdump's own check), and what the node's vzdump.conf
+// says shall hold. Only root may set dumpdir, tmpdir, script
 // and job-id, so no token of nixmox's does. prune-backups is not there either:
 // vzdump prunes before anything can be verified.
 func (a BackupArgs) options() map[string]any {
@@ -54,13 +54,25 @@ func (a BackupArgs) options() map[string]any {
 	set("stdexcludes", !a.StandardExcludes, 0)
 	set("fleecing", a.Fleecing != "", "enabled=1,storage="+string(a.Fleecing))
 	set("pbs-change-detection-mode", a.ChangeDetection != "", a.ChangeDetection)
-	set("zstd", a.Compress == "zstd" && a.Threads != 1, a.Threads)
-	set("pigz", a.Compress == "gzip" && a.Threads != 1, max(a.Threads, 1)) // pigz's 1 is half of the cores
+	if a.Threads != nil && a.Compress == "zstd" {
+		p["zstd"] = *a.Threads
+	} else if a.Threads != nil { // pigz's 0 is gzip with its one thread, its 1 half of the cores
+		p["pigz"] = *a.Threads
+		if *a.Threads < 2 {
+			p["pigz"] = 1 - *a.Threads
+		}
+	}
 	set("performance", a.Workers != 0, fmt.Sprintf("max-workers=%d", a.Workers))
 	set("bwlimit", a.Bandwidth != 0, int64(a.Bandwidth)>>10)
-	set("ionice", a.IONice != 7, a.IONice)
-	set("lockwait", minutes(a.LockWait) != 180, minutes(a.LockWait))
-	set("stopwait", minutes(a.StopWait) != 10, minutes(a.StopWait))
+	if a.IONice != nil {
+		p["ionice"] = *a.IONice
+	}
+	if a.LockWait != nil {
+		p["lockwait"] = minutes(*a.LockWait)
+	}
+	if a.StopWait != nil {
+		p["stopwait"] = minutes(*a.StopWait)
+	}
 	set("notification-mode", a.Notifications != "auto", a.Notifications)
 	return p
 }

@@ -18,7 +18,7 @@ import (
 //
 // It is one request for each node whose archives would go. A plan's archives to
 // come are unknown to Proxmox, and would change what it keeps: their groups are
-// left to the run, and the plan says so.
+// left to the run, which may keep more than the plan shows, never less.
 func (v *vzdump) keepAsProxmox(ctx context.Context, a PruneArgs, d *PruneDecision) error {
 	rules := proxmoxRules(a.Keep)
 	if len(d.Remove) == 0 || rules == "" {
@@ -33,10 +33,8 @@ func (v *vzdump) keepAsProxmox(ctx context.Context, a PruneArgs, d *PruneDecisio
 		volid builtin.VolID
 	}
 	keeps, asked := map[at]bool{}, map[builtin.Node]bool{}
-	skipped := false
 	for _, x := range d.Remove {
 		if planned[x.Guest] {
-			skipped = true
 			continue
 		}
 		if asked[x.Node] {
@@ -54,9 +52,6 @@ func (v *vzdump) keepAsProxmox(ctx context.Context, a PruneArgs, d *PruneDecisio
 		for _, m := range marks {
 			keeps[at{x.Node, m.VolID}] = m.Mark == "keep"
 		}
-	}
-	if plan := builtin.CallFrom(ctx).Run.Planned; skipped && plan != nil {
-		plan.Assume("Proxmox's own preview, once the planned archives are there, would remove what the plan does")
 	}
 	d.Remove = slices.DeleteFunc(d.Remove, func(x Verdict) bool {
 		if planned[x.Guest] || !keeps[at{x.Node, x.VolID.Value}] {

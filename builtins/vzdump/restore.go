@@ -318,17 +318,22 @@ func (v *vzdump) startRestore(ctx context.Context, r *restoration) (pve.UPID, er
 	var answer pve.Text
 	err := v.c.Post(context.WithoutCancel(ctx), r.path(), r.params, &answer)
 	if pve.InDoubt(err) {
+		hint := fmt.Sprintf("no task of %s is this restore; look at its task list once more before doing it again", r.node)
 		for _, pause := range lookPauses {
 			builtin.Report(ctx, builtin.Progress{Step: "the connection was lost while asking for the restore; looking whether it began", Subject: r.guest.String()})
 			if err := sleep(ctx, pause); err != nil {
 				return pve.UPID{}, fmt.Errorf("%s: looking whether it began: %w", r.what(), err)
 			}
-			if found, lookErr := v.restoreTask(ctx, r); lookErr == nil && found != nil {
+			found, lookErr := v.restoreTask(ctx, r)
+			if lookErr != nil {
+				hint = fmt.Sprintf("the task list of %s could not be read either (%v): look at it before doing this again", r.node, lookErr)
+			}
+			if found != nil {
 				return *found, nil
 			}
 		}
 		return pve.UPID{}, builtin.Faultf(builtin.Unreachable, "%s: the connection was lost while asking for it, and nothing is known to have been started", r.what()).
-			Because(err).Hinting("look at the tasks of %s once more before doing it again", r.node)
+			Because(err).Hinting("%s", hint)
 	}
 	if e, ok := errors.AsType[*pve.APIError](err); ok && strings.Contains(e.Reason, "already exists") {
 		return pve.UPID{}, builtin.Faultf(builtin.Conflict, "%s", r.what()).Because(err).Hinting("nothing was done; somebody took that id meanwhile")
