@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 )
 
 // A NewStorage is a storage that the estate does not have yet.
@@ -36,6 +37,15 @@ func (l *Lab) AddStorage(n NewStorage) error {
 			}
 		}
 	}
+	return l.save()
+}
+
+// SetZone sets the local time of the nodes, so many hours east of UTC. Archives
+// are still named by UTC.
+func (l *Lab) SetZone(hours int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.st.East = time.Duration(hours) * time.Hour
 	return l.save()
 }
 

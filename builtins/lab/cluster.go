@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,7 +122,11 @@ func getNextID(c *call) (any, error) {
 
 func getNodeTime(c *call) (any, error) {
 	now := c.now().Unix()
-	return obj{"time": now, "localtime": now, "timezone": "UTC"}, nil
+	zone := "UTC"
+	if hours := int(c.st.East.Hours()); hours != 0 {
+		zone = fmt.Sprintf("Etc/GMT%+d", -hours) // POSIX counts westward
+	}
+	return obj{"time": now, "localtime": now + int64(c.st.East.Seconds()), "timezone": zone}, nil
 }
 
 func getNodeStatus(c *call) (any, error) {

@@ -17,6 +17,7 @@ type state struct {
 	Version  int
 	Offset   time.Duration // the lab's clock minus the real one
 	Boot     time.Time     // when the nodes came up
+	East     time.Duration `json:",omitempty"` // of the nodes' local time, by which they prune
 	LastPID  int
 	Nodes    []*node
 	Guests   []*guest
