@@ -43,31 +43,38 @@ func (v *vzdump) restoreTask(ctx context.Context, r *restoration) (*pve.UPID, er
 	return &all[0], nil
 }
 
+// parseRestoreHandle reads GUEST NODE BEFORE [UPID], as restoration.handle wrote it.
+func parseRestoreHandle(handle string) (r *restoration, task *pve.UPID, ok bool) {
+	parts := strings.Fields(handle)
+	if len(parts) != 3 && len(parts) != 4 {
+		return nil, nil, false
+	}
+	r = &restoration{before: parts[2]}
+	if r.guest.UnmarshalText([]byte(parts[0])) != nil || r.node.UnmarshalText([]byte(parts[1])) != nil {
+		return nil, nil, false
+	}
+	if len(parts) == 4 {
+		upid, err := pve.ParseUPID(parts[3])
+		return r, &upid, err == nil
+	}
+	return r, nil, true
+}
+
 // settleRestore follows the task that the call began, if it did.
 func (v *vzdump) settleRestore(ctx context.Context, volid builtin.VolID, handle string, over, start bool) (builtin.Settlement[Restored], error) {
 	notDone := builtin.Settlement[Restored]{State: builtin.NotDone}
 	if handle == "" {
 		return notDone, nil // it is written before anything is asked for
 	}
-	parts := strings.Fields(handle)
-	if len(parts) < 3 || new(builtin.Node).UnmarshalText([]byte(parts[1])) != nil {
+	r, task, ok := parseRestoreHandle(handle)
+	if !ok {
 		return unknown[Restored]("the handle %q is not one that this version of nixmox wrote", handle), nil
 	}
-	r := &restoration{volid: volid, node: builtin.Node(parts[1]), before: parts[2], over: over, start: start, kind: "vm"}
-	if err := r.guest.UnmarshalText([]byte(parts[0])); err != nil {
-		return unknown[Restored]("the handle %q is not one that this version of nixmox wrote", handle), nil
-	}
+	r.volid, r.over, r.start, r.kind = volid, over, start, "vm"
 	if strings.Contains(volid.Name(), "vzdump-lxc-") || strings.Contains(volid.Name(), "/ct/") {
 		r.kind = "container"
 	}
-	var task *pve.UPID
-	if len(parts) > 3 {
-		upid, err := pve.ParseUPID(parts[3])
-		if err != nil {
-			return unknown[Restored]("the handle %q is not one that this version of nixmox wrote", handle), nil
-		}
-		task = &upid
-	} else {
+	if task == nil {
 		found, err := v.restoreTask(ctx, r)
 		if err != nil {
 			return builtin.Settlement[Restored]{}, err

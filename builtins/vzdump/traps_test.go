@@ -2,6 +2,7 @@ package vzdump
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"reflect"
 	"slices"
@@ -22,7 +23,7 @@ func (u *user) posted(pathEnd string) (out []map[string][]string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, x := range u.requests {
-		if x.Method == "POST" && strings.HasSuffix(x.Path, pathEnd) {
+		if x.Method == http.MethodPost && strings.HasSuffix(x.Path, pathEnd) {
 			out = append(out, x.Params)
 		}
 	}
@@ -415,7 +416,7 @@ func TestListsAreNotReadOnceAGuest(t *testing.T) {
 	got := must[BackupResult](u, "backup", args{"node": "pve1", "guests": ids(100, 106, 109, 111), "storage": "backup"})
 	whole := func() (n int) {
 		for _, x := range u.requests {
-			if x.Method == "GET" && strings.HasSuffix(x.Path, "/storage/backup/content") && x.Params["vmid"] == nil {
+			if x.Method == http.MethodGet && strings.HasSuffix(x.Path, "/storage/backup/content") && x.Params["vmid"] == nil {
 				n++
 			}
 		}
