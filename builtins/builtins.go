@@ -17,11 +17,11 @@ type Config struct {
 // Proxmox says which Proxmox VE host, and as whom.
 type Proxmox = pve.Config
 
-// Token is the secret of an API token; nothing prints it.
-type Token = pve.Token
+// Secret is the secret of an API token, or a password; nothing prints it.
+type Secret = pve.Secret
 
-// NewToken makes a token of its text.
-func NewToken(text string) Token { return pve.NewToken(text) }
+// NewSecret makes a secret of its text.
+func NewSecret(text string) Secret { return pve.NewSecret(text) }
 
 // All makes every module. close lets their connections go.
 func All(cfg Config) (modules []builtin.Module, closeAll func() error, err error) {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -19,9 +18,9 @@ import (
 	"nixmox/engine/builtin"
 	"nixmox/engine/event"
 	"nixmox/engine/journal"
+	"nixmox/engine/language"
 	"nixmox/engine/policy"
 	"nixmox/engine/source"
-	"nixmox/engine/starvm"
 )
 
 // Engine is what runs have in common. Its fields are set once, before use.
@@ -30,7 +29,7 @@ type Engine struct {
 	Std     fs.FS      // the standard library: @std//
 	Sink    event.Sink // hears what happens; nil for nobody
 	Clock   Clock
-	Limits  starvm.Limits
+	Limits  language.Limits
 	LockDir string // where locks are files; made when first needed
 	// LockWait is how long a lock is waited for.
 	LockWait time.Duration
@@ -71,23 +70,27 @@ func WallClock() Clock {
 }
 
 // DefaultLimits bound a playbook that the operator gave no limits.
-var DefaultLimits = starvm.Limits{Steps: 1e9, Memory: 1 << 30}
+var DefaultLimits = language.Limits{Steps: 1e9, Memory: 1 << 30}
 
 // Playbook is a playbook that loaded and checks.
 type Playbook struct {
 	Name string // without folder and ending
-	*starvm.Playbook
+	*language.Playbook
 }
 
 // Load reads a playbook and checks what can be checked without running its
 // main. Errors are *source.Problem or source.Problems.
 func (e *Engine) Load(ctx context.Context, roots source.Roots, file string) (*Playbook, error) {
-	language := &starvm.Language{Modules: e.Modules, AtHand: AtHand(), Limits: e.Limits}
-	loaded, err := language.Load(ctx, roots, file)
+	l, problem := languageOf(file)
+	if problem != nil {
+		return nil, problem
+	}
+	loaded, err := l.load(ctx, language.Definitions{Modules: e.Modules, AtHand: AtHand(), Limits: e.Limits}, roots, file)
 	if err != nil {
 		return nil, err
 	}
-	p := &Playbook{Name: nameOf(file), Playbook: loaded}
+	name, _ := NameOf(file)
+	p := &Playbook{Name: name, Playbook: loaded}
 	problems := policy.Check(p.Needs, e.Modules, p.Params)
 	problems = append(problems, e.checkParams(p.Params)...)
 	if problems != nil {
@@ -95,8 +98,6 @@ func (e *Engine) Load(ctx context.Context, roots source.Roots, file string) (*Pl
 	}
 	return p, nil
 }
-
-func nameOf(file string) string { return strings.TrimSuffix(path.Base(file), ".star") }
 
 func (e *Engine) checkParams(params []builtin.Param) source.Problems {
 	var problems source.Problems
@@ -112,7 +113,7 @@ func (e *Engine) checkParams(params []builtin.Param) source.Problems {
 // Check finds what a run of a loaded playbook would stumble over.
 func (e *Engine) Check(p *Playbook) source.Problems {
 	var problems source.Problems
-	for _, use := range starvm.Uses(p.Playbook, e.Modules) {
+	for _, use := range p.Uses() {
 		for i := range e.Modules {
 			m := &e.Modules[i]
 			if m.Name != use.Module {

@@ -14,8 +14,8 @@ import (
 	"nixmox/engine"
 	"nixmox/engine/builtin"
 	"nixmox/engine/event"
+	"nixmox/engine/language"
 	"nixmox/engine/source"
-	"nixmox/engine/starvm"
 )
 
 // world is the module of these tests: a set of boxes that can be looked at,
@@ -115,7 +115,7 @@ type setup struct {
 	files  map[string]string
 	params map[string]any
 	plan   bool
-	limits starvm.Limits
+	limits language.Limits
 	broken int
 	ctx    context.Context
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -151,32 +150,16 @@ func (r *run) finishPlan(o Options, report *Report) {
 	graph := r.playbook.Graph
 	p := &Plan{Format: PlanFormat, Playbook: r.playbook.Name, File: graph.Main.Shown, Digest: graph.Digest, Made: r.began,
 		Kept: o.Kept, Ends: report.PlanEnds, Assumed: report.Assumed}
+	slices.SortFunc(r.planned, func(a, b noted) int { return a.call.Place.Compare(b.call.Place) })
+	p.Calls = make([]PlannedCall, len(r.planned))
 	for i := range r.planned {
-		p.Calls = append(p.Calls, r.planned[i].planned())
+		p.Calls[i] = r.planned[i].planned()
 	}
-	slices.SortFunc(p.Calls, func(a, b PlannedCall) int { return comparePlaces(a.Place, b.Place) })
 	var err error
 	if p.Params, err = encodeParams(r.playbook.Params, o.Params); err != nil && report.Err == nil {
 		report.Err, report.End, report.Exit = err, Failed, ExitFailed
 	}
 	report.Plan = p
-}
-
-// comparePlaces orders places as the call tree does: 2 before 2.1.1 before 10.
-func comparePlaces(a, b builtin.Place) int {
-	as, bs := strings.Split(string(a), "."), strings.Split(string(b), ".")
-	for i := range min(len(as), len(bs)) {
-		if as[i] == bs[i] {
-			continue
-		}
-		an, aErr := strconv.Atoi(as[i])
-		bn, bErr := strconv.Atoi(bs[i])
-		if aErr != nil || bErr != nil { // "defer" comes last
-			return strings.Compare(as[i], bs[i])
-		}
-		return an - bn
-	}
-	return len(as) - len(bs)
 }
 
 // Write saves a plan: lines for people behind #, then the plan and each call,

@@ -68,6 +68,13 @@ type listed struct {
 }
 
 func encodeAnswer(data any) []byte {
+	if a, ok := data.(attributed); ok {
+		b := obj{"data": a.data}
+		for k, v := range a.beside {
+			b[k] = v
+		}
+		return encode(b)
+	}
 	if l, ok := data.(listed); ok {
 		b := map[string]any{"data": l.data}
 		if l.total > 0 {

@@ -3,12 +3,10 @@ package lab
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,15 +32,15 @@ func (p principal) token() string {
 	return token
 }
 
-func (p principal) isRoot() bool { return p.user() == rootUser }
-
 // mainPrivileges are what the main token has, on everything. Backing up needs
 // VM.Backup, and Datastore.AllocateSpace on the storage; pruning in vzdump and
 // reading a storage's configuration Datastore.Allocate; other people's tasks
-// Sys.Audit; starting and stopping VM.PowerMgmt.
+// Sys.Audit; starting and stopping VM.PowerMgmt. Pools need Pool.Allocate, and
+// VM.Allocate on what goes into them or out; HA Sys.Console.
 var mainPrivileges = []string{
 	"Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.Audit", "Pool.Audit",
 	"Sys.Audit", "VM.Audit", "VM.Backup", "VM.PowerMgmt",
+	"Pool.Allocate", "Sys.Console",
 	// For what playbooks do with guests beyond that.
 	"VM.Allocate", "VM.Clone", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit", "VM.Config.Disk", "VM.Config.HWType",
 	"VM.Config.Memory", "VM.Config.Network", "VM.Config.Options", "VM.Migrate", "VM.Snapshot", "VM.Snapshot.Rollback",
@@ -59,10 +57,14 @@ var allPrivileges = strings.Fields(`Datastore.Allocate Datastore.AllocateSpace D
 
 // may says whether who has a privilege on a path.
 func (l *Lab) may(who principal, path, priv string) bool {
+	if !who.isRoot() && l.faults.hit("privilege", priv, "missing") != nil {
+		return false
+	}
 	if vmid, ok := strings.CutPrefix(path, "/vms/"); ok && priv == "VM.Backup" && l.faults.hit("vzdump", vmid, "deny") != nil {
 		return false
 	}
-	return who.isRoot() || slices.Contains(mainPrivileges, priv)
+	_, has := l.st.permissions(who, path)[priv]
+	return has
 }
 
 // need fails unless who has one of the privileges on the path.
@@ -77,13 +79,9 @@ func (l *Lab) need(who principal, path string, anyOf ...string) error {
 
 // authenticate finds out who asks.
 func (l *Lab) authenticate(r *http.Request) (principal, error) {
-	if l.faults.hit("token", "", "expired") != nil {
-		return "", unauthorized("Authentication failed!")
-	}
 	if auth, ok := strings.CutPrefix(r.Header.Get("Authorization"), "PVEAPIToken="); ok {
 		id, secret, _ := strings.Cut(auth, "=")
-		want := map[string]string{mainToken: l.secrets.Token, rootToken: l.secrets.RootToken}[id]
-		if want == "" || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) != 1 {
+		if l.faults.hit("token", "", "expired") != nil || !l.knowsToken(id, secret) {
 			return "", unauthorized("Authentication failed!")
 		}
 		return principal(id), nil
@@ -96,22 +94,27 @@ func (l *Lab) authenticate(r *http.Request) (principal, error) {
 	if err != nil {
 		ticket = cookie.Value
 	}
-	user, ok := l.ticketUser(ticket)
-	if !ok {
+	now := l.Now()
+	user, ok := l.ticketUser(ticket, now)
+	if !ok || !l.ticketLasts(user) || l.faults.hit("ticket", "", "expired") != nil {
 		return "", unauthorized("permission denied - invalid PVE ticket")
 	}
-	if r.Method != http.MethodGet && !l.signed(r.Header.Get("CSRFPreventionToken"), "csrf:"+user) {
+	if r.Method != http.MethodGet && !l.signed(r.Header.Get("CSRFPreventionToken"), "csrf:"+user, now) {
 		return "", unauthorized("Permission denied - invalid csrf token")
 	}
 	return principal(user), nil
 }
 
-// ticketLife is how long a ticket is good for.
-const ticketLife = 2 * time.Hour
+// ticketLife is how long a ticket is good for, and ticketDrift how far another
+// node's clock may be ahead (both PVE::AccessControl's).
+const (
+	ticketLife  = 2 * time.Hour
+	ticketDrift = 5 * time.Minute
+)
 
-// sign makes TIME:SIGNATURE over the time and what.
-func (l *Lab) sign(what string) string {
-	stamp := fmt.Sprintf("%08X", time.Now().Unix())
+// sign makes TIME:SIGNATURE over the lab's time and what.
+func (l *Lab) sign(what string, now time.Time) string {
+	stamp := fmt.Sprintf("%08X", now.Unix())
 	return stamp + ":" + l.mac(stamp+":"+what)
 }
 
@@ -121,22 +124,23 @@ func (l *Lab) mac(what string) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
-func (l *Lab) signed(token, what string) bool {
+func (l *Lab) signed(token, what string, now time.Time) bool {
 	stamp, sig, _ := strings.Cut(token, ":")
 	at, err := strconv.ParseInt(stamp, 16, 64)
-	return err == nil && time.Since(time.Unix(at, 0)) < ticketLife && hmac.Equal([]byte(sig), []byte(l.mac(stamp+":"+what)))
+	age := now.Sub(time.Unix(at, 0))
+	return err == nil && age > -ticketDrift && age < ticketLife && hmac.Equal([]byte(sig), []byte(l.mac(stamp+":"+what)))
 }
 
 // A ticket is PVE:USER:TIME::SIGNATURE.
-func (l *Lab) newTicket(user string) string {
-	stamp, sig, _ := strings.Cut(l.sign("ticket:"+user), ":")
+func (l *Lab) newTicket(user string, now time.Time) string {
+	stamp, sig, _ := strings.Cut(l.sign("ticket:"+user, now), ":")
 	return "PVE:" + user + ":" + stamp + "::" + sig
 }
 
-func (l *Lab) ticketUser(ticket string) (string, bool) {
+func (l *Lab) ticketUser(ticket string, now time.Time) (string, bool) {
 	p := strings.Split(ticket, ":")
 	if len(p) != 5 || p[0] != "PVE" {
 		return "", false
 	}
-	return p[1], l.signed(p[2]+":"+p[4], "ticket:"+p[1])
+	return p[1], l.signed(p[2]+":"+p[4], "ticket:"+p[1], now)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestTickets(t *testing.T) {
@@ -47,10 +48,70 @@ func TestTickets(t *testing.T) {
 	}
 }
 
+// withTicket makes a request in a ticket's name.
+func (c *client) withTicket(method, path, ticket, csrf string) answer {
+	c.t.Helper()
+	d := *c
+	d.auth = ""
+	req, err := http.NewRequest(method, c.end.URL+apiPrefix+path, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	req.AddCookie(&http.Cookie{Name: "PVEAuthCookie", Value: url.QueryEscape(ticket)})
+	req.Header.Set("CSRFPreventionToken", csrf)
+	a, err := d.send(req)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return a
+}
+
+func TestTicketsExpire(t *testing.T) {
+	c := open(t)
+	type ticket struct{ Ticket, CSRFPreventionToken string }
+	login := func(password string) answer {
+		d := *c
+		d.auth = ""
+		return d.do("POST", "/access/ticket", "username", "root@pam", "password", password)
+	}
+	first := get[ticket](c, "POST", "/access/ticket", "username", "root@pam", "password", c.end.RootPassword)
+	c.lab.Advance(2*time.Hour - time.Minute)
+	if a := c.withTicket("GET", "/version", first.Ticket, ""); a.Status != 200 {
+		t.Errorf("just before its end: %d %s", a.Status, a.Reason)
+	}
+	second := get[ticket](c, "POST", "/access/ticket", "username", "root@pam", "password", first.Ticket)
+	c.lab.Advance(2 * time.Minute)
+	if a := c.withTicket("GET", "/version", first.Ticket, ""); a.Status != 401 || a.Reason != "permission denied - invalid PVE ticket" || len(a.Body) != 0 || !a.Closed {
+		t.Errorf("after two hours: %+v", a)
+	}
+	if a := c.withTicket("POST", "/nodes/pve1/vzdump", second.Ticket, first.CSRFPreventionToken); a.Status != 401 || a.Reason != "Permission denied - invalid csrf token" || len(a.Body) != 0 {
+		t.Errorf("an old CSRF token: %+v", a)
+	}
+	if a := c.withTicket("GET", "/version", second.Ticket, ""); a.Status != 200 {
+		t.Errorf("renewed: %+v", a)
+	}
+	if a := login(first.Ticket); a.Status != 401 || a.Reason != "authentication failure" {
+		t.Errorf("an expired ticket as password: %+v", a)
+	}
+}
+
+func TestTicketFault(t *testing.T) {
+	c := open(t, "ticket=expired*1")
+	tk := get[struct{ Ticket string }](c, "POST", "/access/ticket", "username", "root@pam", "password", c.end.RootPassword)
+	if a := c.do("GET", "/version"); a.Status != 200 {
+		t.Errorf("tokens are another matter: %+v", a)
+	}
+	for i, want := range []int{401, 200} {
+		if a := c.withTicket("GET", "/version", tk.Ticket, ""); a.Status != want {
+			t.Errorf("%d: %+v", i, a)
+		}
+	}
+}
+
 func TestPrivileges(t *testing.T) {
 	c := open(t, "vzdump:101=deny")
 	p := get[map[string]map[string]int](c, "GET", "/access/permissions")
-	if p["/vms"]["VM.Backup"] != 1 || p["/vms"]["Sys.Modify"] != 0 || p["/vms/101"] == nil || p["/vms/101"]["VM.Backup"] != 0 {
+	if p["/vms"]["VM.Backup"] != 1 || p["/vms"]["VM.Console"] != 0 || p["/vms/101"] == nil || p["/vms/101"]["VM.Backup"] != 0 {
 		t.Errorf("%v", p)
 	}
 	if p := get[map[string]map[string]int](c.root(), "GET", "/access/permissions", "path", "/vms"); len(p) != 1 || p["/vms"]["VM.Allocate"] != 1 {

@@ -54,13 +54,15 @@ func (l *Lab) ChangeGuest(id int, c GuestChange) error {
 		l.st.Guests = append(l.st.Guests, g)
 	}
 	c.apply(g, l.now())
+	if c.HA != nil {
+		l.st.setHA(g, *c.HA)
+	}
 	return l.save()
 }
 
 func (c GuestChange) apply(g *guest, now time.Time) {
 	set(&g.Node, c.Node)
 	set(&g.Lock, c.Lock)
-	set(&g.HA, c.HA)
 	set(&g.Pool, c.Pool)
 	if c.Name != nil {
 		g.Name = *c.Name

@@ -13,8 +13,8 @@ func getVersion(*call) (any, error) {
 func getNodes(c *call) (any, error) {
 	out := []obj{}
 	for _, n := range c.st.Nodes {
-		o := obj{"node": n.Name, "type": "node", "id": "node/" + n.Name, "status": "online", "level": "", "ssl_fingerprint": c.cert.fingerprint}
-		if c.may(c.who, "/nodes/"+n.Name, "Sys.Audit") {
+		o := obj{"node": n.Name, "type": "node", "id": "node/" + n.Name, "status": n.status(), "level": "", "ssl_fingerprint": c.cert.fingerprint}
+		if !n.Down && c.may(c.who, "/nodes/"+n.Name, "Sys.Audit") {
 			c.addUsage(o, n)
 		}
 		out = append(out, o)
@@ -33,13 +33,13 @@ func (c *call) addUsage(o obj, n *node) {
 	o["cpu"], o["maxcpu"] = jsonNumber(0.03*float64(n.ID)), n.CPUs
 	o["mem"], o["maxmem"] = mem, n.Memory
 	o["disk"], o["maxdisk"] = 14*gib, n.Disk
-	o["uptime"] = int64(c.now().Sub(c.st.Boot).Seconds())
+	o["uptime"] = int64(c.now().Sub(n.Boot).Seconds())
 }
 
 func getClusterStatus(c *call) (any, error) {
-	out := []obj{{"type": "cluster", "id": "cluster", "name": clusterName, "version": 3, "nodes": len(c.st.Nodes), "quorate": 1}}
+	out := []obj{{"type": "cluster", "id": "cluster", "name": clusterName, "version": 3, "nodes": len(c.st.Nodes), "quorate": bit(c.st.quorate())}}
 	for _, n := range c.st.Nodes {
-		out = append(out, obj{"type": "node", "id": "node/" + n.Name, "name": n.Name, "nodeid": n.ID, "ip": n.IP, "online": 1, "local": bit(n.ID == 1), "level": ""})
+		out = append(out, obj{"type": "node", "id": "node/" + n.Name, "name": n.Name, "nodeid": n.ID, "ip": n.IP, "online": bit(!n.Down), "local": bit(n.ID == 1), "level": ""})
 	}
 	return out, nil
 }
@@ -70,8 +70,8 @@ func getResources(c *call) (any, error) {
 	}
 	if want == "" || want == "node" {
 		for _, n := range c.st.Nodes {
-			o := obj{"node": n.Name, "type": "node", "id": "node/" + n.Name, "status": "online", "level": "", "cgroup-mode": 2}
-			if c.may(c.who, "/nodes/"+n.Name, "Sys.Audit") {
+			o := obj{"node": n.Name, "type": "node", "id": "node/" + n.Name, "status": n.status(), "level": "", "cgroup-mode": 2}
+			if !n.Down && c.may(c.who, "/nodes/"+n.Name, "Sys.Audit") {
 				c.addUsage(o, n)
 			}
 			out = append(out, o)
@@ -96,7 +96,7 @@ func getResources(c *call) (any, error) {
 	}
 	if want == "" || want == "sdn" {
 		for _, n := range c.st.Nodes {
-			if want == "" {
+			if want == "" && c.may(c.who, "/sdn/zones/localnetwork", "SDN.Audit") {
 				out = append(out, obj{"type": "network", "network-type": "zone", "network": "localnetwork", "node": n.Name, "id": "network/" + n.Name + "/zone/localnetwork", "status": "ok"})
 			}
 		}
@@ -121,15 +121,21 @@ func getNextID(c *call) (any, error) {
 
 func getNodeTime(c *call) (any, error) {
 	now := c.now().Unix()
+	if c.faults.hit("clock", c.v("node"), "skew") != nil {
+		now += clockSkew
+	}
 	return obj{"time": now, "localtime": now, "timezone": "UTC"}, nil
 }
+
+// clockSkew is how many seconds a clock with the fault skew is ahead.
+const clockSkew = 90
 
 func getNodeStatus(c *call) (any, error) {
 	n := c.st.node(c.v("node"))
 	o := obj{}
 	c.addUsage(o, n)
 	used := o["mem"].(int64)
-	kernel := obj{"sysname": "Linux", "machine": "x86_64", "release": "6.17.13-2-pve", "version": "#1 SMP PREEMPT_DYNAMIC"}
+	kernel := obj{"sysname": "Linux", "machine": "x86_64", "release": kernelRelease, "version": "#1 SMP PREEMPT_DYNAMIC"}
 	return obj{
 		"uptime": o["uptime"], "cpu": o["cpu"], "idle": 0, "wait": 0, "loadavg": []string{"0.42", "0.37", "0.31"},
 		"pveversion": "pve-manager/9.2.11/14a22df35955d97d", "kversion": "Linux 6.17.13-2-pve #1 SMP PREEMPT_DYNAMIC",

@@ -25,12 +25,14 @@ var conformCases = []conformCase{
 	{method: "GET", path: "/version", label: "/version"},
 	{method: "GET", path: "/nodes", label: "/nodes"},
 	{method: "GET", path: "/cluster/status", label: "/cluster/status"},
-	{method: "GET", path: "/cluster/resources", label: "/cluster/resources"},
+	{method: "GET", path: "/cluster/resources", label: "/cluster/resources", root: true},
 	{method: "GET", path: "/cluster/resources", params: []string{"type", "vm"}, label: "/cluster/resources?type=vm"},
 	{method: "GET", path: "/cluster/resources", params: []string{"type", "node"}},
 	{method: "GET", path: "/cluster/resources", params: []string{"type", "storage"}},
 	{method: "GET", path: "/cluster/tasks", label: "/cluster/tasks"},
 	{method: "GET", path: "/cluster/nextid", label: "/cluster/nextid"},
+	{method: "GET", path: "/cluster/backup-info/not-backed-up", label: "/cluster/backup-info/not-backed-up"},
+	{method: "GET", path: "/nodes/pve1/version"},
 	{method: "GET", path: "/pools", label: "/pools"},
 	{method: "GET", path: "/pools", params: []string{"poolid", "production"}},
 	{method: "GET", path: "/pools/production"},
@@ -105,7 +107,9 @@ func TestConformance(t *testing.T) {
 	upid := get[string](c.root(), "POST", "/nodes/pve1/vzdump", "vmid", "100", "storage", "backup", "compress", "zstd", "notes-template", "x")
 	c.wait(upid)
 	seen := map[string]bool{}
-	for _, x := range slices.Concat(conformCases, guestConformCases) {
+	eight := pvetest.Schema(t, "8.4.5")
+	maps.Copy(exceptions, clusterExceptions)
+	for _, x := range slices.Concat(conformCases, clusterCases, guestConformCases) {
 		rt, _ := findRoute(x.method, strings.ReplaceAll(x.path, "VOL", "v"))
 		if rt == nil {
 			t.Fatalf("%s %s: no route", x.method, x.path)
@@ -136,6 +140,11 @@ func TestConformance(t *testing.T) {
 			if err := api.CheckAnswer(x.method, path, a.Data); err != nil {
 				t.Error(err)
 			}
+			if _, _, err := eight.Method(x.method, path); err == nil { // what 8.4 has already fits it, too
+				if err := eight.CheckAnswer(x.method, path, a.Data); err != nil && !newSince8(err) {
+					t.Error("8.4:", err)
+				}
+			}
 			if x.label != "" {
 				compare(t, findRecording(t, recorded, x), a)
 			}
@@ -146,6 +155,11 @@ func TestConformance(t *testing.T) {
 			t.Errorf("%s %s is not tried", rt.method, rt.pattern)
 		}
 	}
+}
+
+// newSince8: 8.4's schema allows fewer values.
+func newSince8(err error) bool {
+	return strings.Contains(err.Error(), `"fencing" is none of`) || strings.Contains(err.Error(), `"network" is none of`)
 }
 
 func findRecording(t *testing.T, all []pvetest.Recording, x conformCase) pvetest.Recording {

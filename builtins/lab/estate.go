@@ -52,7 +52,8 @@ func newEstate(now time.Time) *state {
 	}
 	for _, g := range s.Guests {
 		switch g.VMID {
-		case 108:
+		case 108: // and it stays so when its node boots
+			g.Config["onboot"] = 0
 		case 9000, 9001:
 			g.Template = true
 			g.Config["template"] = 1
@@ -71,6 +72,8 @@ func newEstate(now time.Time) *state {
 	}
 	s.Guests[0].Snapshots = []snapshot{{Name: "before-upgrade", Description: "taken by hand", Time: now.Add(-40 * 24 * time.Hour).Unix()}}
 	s.Guests[0].Config["parent"] = "before-upgrade"
+	s.firstACL()
+	s.firstCluster()
 	s.firstTasks(now)
 	return s
 }

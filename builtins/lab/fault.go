@@ -11,7 +11,7 @@ import (
 
 // A Fault is something that goes wrong on request.
 type Fault struct {
-	Target string // vzdump, storage, list, api, token, guest or task
+	Target string // vzdump, storage, list, api, token, ticket, guest, task …
 	ID     string // which one; "*" for all
 	Kind   string // what goes wrong
 	Text   string // of the kind text
@@ -41,9 +41,12 @@ var faultKinds = []struct {
 }{
 	{"vzdump", "VMID", []string{"fail", "warnings", "text", "hang", "truncate", "flip", "deny"}},
 	{"storage", "STORAGE", []string{"full", "offline"}},
+	{"clock", "NODE", []string{"skew"}},
+	{"privilege", "NAME", []string{"missing"}},
 	{"list", "guests", []string{"fail"}},
 	{"api", "METHOD /PATH", []string{"595", "596", "500", "403", "401", "drop", "slow"}},
 	{"token", "", []string{"expired"}},
+	{"ticket", "", []string{"expired"}},
 	{"guest", "VMID", []string{"locked"}},
 	{"task", "TYPE", []string{"fail", "text", "hang"}},
 }
@@ -109,6 +112,8 @@ func ParseFault(s string) (Fault, error) {
 			return bad("%s needs an ID: %s:%s", f.Target, f.Target, k.id)
 		case k.id == "VMID" && !isDigits(f.ID) && f.ID != "*":
 			return bad("%q is not a VMID", f.ID)
+		case k.target == "privilege" && !slices.Contains(allPrivileges, f.ID):
+			return bad("Proxmox knows no privilege %q", f.ID)
 		case k.target == "list" && f.ID != k.id:
 			return bad("the only list is guests")
 		case k.target == "api" && !validAPIGlob(f.ID):

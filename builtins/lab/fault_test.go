@@ -20,9 +20,13 @@ func TestParseFault(t *testing.T) {
 		{"api:GET /nodes/pve1/tasks/*=595*2", Fault{Target: "api", ID: "GET /nodes/pve1/tasks/*", Kind: "595", Count: 2}, ""},
 		{"api:* /version=drop", Fault{Target: "api", ID: "* /version", Kind: "drop"}, ""},
 		{"token=expired", Fault{Target: "token", Kind: "expired"}, ""},
+		{"ticket=expired*2", Fault{Target: "ticket", Kind: "expired", Count: 2}, ""},
 		{"list:guests=fail", Fault{Target: "list", ID: "guests", Kind: "fail"}, ""},
 		{"guest:104=locked", Fault{Target: "guest", ID: "104", Kind: "locked"}, ""},
 		{"storage:backup=full*1", Fault{Target: "storage", ID: "backup", Kind: "full", Count: 1}, ""},
+		{"clock:pve2=skew", Fault{Target: "clock", ID: "pve2", Kind: "skew"}, ""},
+		{"privilege:VM.Backup=missing", Fault{Target: "privilege", ID: "VM.Backup", Kind: "missing"}, ""},
+		{"privilege:VM.Fly=missing", Fault{}, "no privilege"},
 		{"", Fault{}, "no ="},
 		{"vzdump", Fault{}, "no ="},
 		{"vzdump:101=explode", Fault{}, "knows no"},
@@ -148,7 +152,7 @@ func TestHangAndAbort(t *testing.T) {
 	if d := c.lab.Now().Sub(before); d < 10*time.Minute {
 		t.Errorf("only %v have passed", d)
 	}
-	if a := c.do("DELETE", "/nodes/pve1/tasks/"+upid); a.Status != 403 {
+	if a := c.newToken("bk@pve", "job").do("DELETE", "/nodes/pve1/tasks/"+upid); a.Status != 403 {
 		t.Errorf("aborting another's task: %d %s", a.Status, a.Reason)
 	}
 	if a := root.do("DELETE", "/nodes/pve1/tasks/"+upid); a.Status != 200 || string(a.Data) != "null" {

@@ -81,7 +81,7 @@ func beginClone(l *Lab, t *task, g *guest, j *guestJob) string {
 		source = s.Config
 	}
 	n := *g
-	n.VMID, n.Running, n.Paused, n.Template, n.Lock, n.Snapshots, n.Foreign, n.Pending, n.Pool, n.HA = j.NewID, false, false, false, "clone", nil, nil, nil, j.Pool, ""
+	n.VMID, n.Running, n.Paused, n.Template, n.Lock, n.Snapshots, n.Foreign, n.Pending, n.Pool = j.NewID, false, false, false, "clone", nil, nil, nil, j.Pool
 	n.Config = map[string]any{}
 	own := map[string]string{"qemu": "vm", "lxc": "subvol"}[g.Type]
 	for key, value := range source {
@@ -158,7 +158,7 @@ func postMigrate(typ, task string) func(*call) (any, error) {
 			return nil, serverError("%s", g.lockedError())
 		case typ == "qemu" && g.Running && !j.Online:
 			return nil, serverError("can't migrate running VM without --online")
-		case g.HA != "":
+		case c.st.ha(g.sid()) != nil:
 			return c.guestJob(g, "hamigrate", j)
 		}
 		return c.guestJob(g, task, j)
@@ -256,9 +256,9 @@ func (l *Lab) destroyProblem(g *guest, j *guestJob) string {
 	switch {
 	case g.config("protection") == "1":
 		return fmt.Sprintf("can't remove %s %d - protection mode enabled", g.noun(), g.VMID)
-	case g.HA != "" && !j.Purge && g.Type == "qemu":
+	case l.st.ha(g.sid()) != nil && !j.Purge && g.Type == "qemu":
 		return fmt.Sprintf("unable to remove VM %d - used in HA resources and purge parameter not set.", g.VMID)
-	case g.HA != "" && !j.Purge:
+	case l.st.ha(g.sid()) != nil && !j.Purge:
 		return fmt.Sprintf("unable to remove CT %d - used in HA resources and purge parameter not set.", g.VMID)
 	case g.Running && g.Type == "qemu":
 		return fmt.Sprintf("VM %d is running - destroy failed", g.VMID)
@@ -278,6 +278,7 @@ func beginDestroy(l *Lab, t *task, g *guest, j *guestJob) string {
 func finishDestroy(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) string {
 	l.st.Guests = slices.DeleteFunc(l.st.Guests, func(o *guest) bool { return o.VMID == g.VMID })
 	if j.Purge {
+		l.st.setHA(g, "")
 		t.say("purging %s %d from related configurations..", g.noun(), g.VMID)
 	}
 	return "OK"

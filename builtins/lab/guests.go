@@ -68,6 +68,12 @@ func (c *call) guestResource(g *guest) obj {
 	if g.Pool != "" {
 		o["pool"] = g.Pool
 	}
+	if r := c.st.ha(g.sid()); r != nil {
+		o["hastate"] = r.crmState(g)
+	}
+	if c.st.node(g.Node).Down { // nobody tells
+		o["status"] = "unknown"
+	}
 	return o
 }
 
@@ -150,7 +156,7 @@ func getQemuStatus(c *call) (any, error) {
 		return nil, err
 	}
 	o := c.statusOf(g, true)
-	o["ha"] = g.haState()
+	o["ha"] = c.haOf(g)
 	if strings.HasPrefix(g.config("agent"), "1") {
 		o["agent"] = 1
 	}
@@ -166,21 +172,13 @@ func getLxcStatus(c *call) (any, error) {
 		return nil, err
 	}
 	o := c.statusOf(g, true)
-	o["ha"] = g.haState()
+	o["ha"] = c.haOf(g)
 	if g.Running {
 		for _, what := range []string{"cpu", "io", "memory"} {
 			o["pressure"+what+"some"], o["pressure"+what+"full"] = "0.00", "0.00" // strings, as recorded
 		}
 	}
 	return o, nil
-}
-
-// haState is what the HA manager makes of a guest.
-func (g *guest) haState() obj {
-	if g.HA == "" {
-		return obj{"managed": 0}
-	}
-	return obj{"managed": 1, "state": g.HA}
 }
 
 func (c *call) guestConfig(typ string) (any, error) {

@@ -36,7 +36,7 @@ type Options struct {
 // An Endpoint is what a client needs to talk to a started lab.
 type Endpoint struct {
 	URL         string // https://127.0.0.1:PORT
-	TokenID     string // nixmox@pve!lab: what backups and changes of guests need, and no more
+	TokenID     string // nixmox@pve!lab: what the functions of nixmox need, and no more
 	TokenSecret string
 	Fingerprint string // SHA-256 of the certificate, as Proxmox shows it
 

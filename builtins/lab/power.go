@@ -86,7 +86,7 @@ func haFirst(typ, task, haTask string) func(*call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if g.HA == "" || c.params.bool("skiplock", false) {
+		if c.st.ha(g.sid()) == nil || c.params.bool("skiplock", false) {
 			return c.power(typ, task)
 		}
 		return c.guestJob(g, haTask, guestJob{})
@@ -107,11 +107,11 @@ func finishHA(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string {
 	}
 	t.say("Requesting HA %s for %s %d", verb, g.noun(), g.VMID)
 	prefix := map[string]string{"qemu": "qm", "lxc": "vz"}[g.Type]
-	g.HA = "started"
+	state := "started"
 	if verb == "stop" {
-		g.HA = "stopped"
-		verb = "shutdown"
+		state, verb = "stopped", "shutdown"
 	}
+	l.st.setHA(g, state)
 	later := l.st.newTask(g.Node, prefix+verb, g.id(), rootUser, at)
 	later.Due = at.Add(10 * time.Second)
 	return "OK"
@@ -133,7 +133,7 @@ func pausing(typ, taskType string) func(*call) (any, error) {
 			return nil, serverError("VM is paused - cannot shutdown")
 		case !g.isOn() && (taskType != "qmresume" || g.Lock != "suspended"):
 			return nil, serverError("VM %d not running", g.VMID)
-		case taskType == "qmsuspend" && g.HA != "":
+		case taskType == "qmsuspend" && c.st.ha(g.sid()) != nil:
 			return nil, serverError("Cannot suspend HA managed VM to disk")
 		case taskType == "qmsuspend" && len(g.localResources()) > 0:
 			return nil, serverError("cannot suspend VM to disk due to passed-through PCI device(s), which lack the possibility to save/restore their internal state")

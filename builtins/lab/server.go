@@ -175,6 +175,9 @@ func (f *Fault) answer(path string) error {
 // parameters.
 func (l *Lab) perform(r *http.Request, path string, p params) (any, error) {
 	c := &call{Lab: l, method: r.Method, path: path, params: p}
+	if l.isDown() {
+		panic(http.ErrAbortHandler) // nobody listens where the API is asked
+	}
 	rt, vars := findRoute(r.Method, path)
 	c.vars = vars
 	if rt == nil || !rt.world {
@@ -196,12 +199,22 @@ func (l *Lab) perform(r *http.Request, path string, p params) (any, error) {
 		for k, v := range vars {
 			where = strings.ReplaceAll(where, "{"+k+"}", v)
 		}
+		for k := range p { // a pool's name may be a parameter
+			where = strings.ReplaceAll(where, "{"+k+"}", p.str(k))
+		}
 		if err := l.need(c.who, where, strings.Split(rt.privilege, "|")...); err != nil {
 			return nil, err
 		}
 	}
-	if name, ok := vars["node"]; ok && l.st.node(name) == nil {
-		return nil, serverError("hostname lookup '%s' failed - failed to get address info for: %s: Name or service not known", name, name)
+	if name, ok := vars["node"]; ok {
+		n := l.st.node(name)
+		if n == nil {
+			return nil, serverError("hostname lookup '%s' failed - failed to get address info for: %s: Name or service not known", name, name)
+		}
+		if n.Down { // pveproxy of the node that was asked cannot connect to it
+			l.step(true)
+			return nil, &apiError{Status: 595, Reason: "No route to host", NoBody: true}
+		}
 	}
 	if err := c.checkParams(rt); err != nil {
 		return nil, err
@@ -247,6 +260,10 @@ func pathParam(name string) param {
 		return param{name: name, required: true, format: configFormat, maxLen: 40}
 	case "node":
 		return param{name: name, required: true, format: nodeFormat}
+	case "userid":
+		return param{name: name, required: true, format: userFormat, maxLen: 64}
+	case "sid":
+		return param{name: name, required: true, format: sidFormat}
 	case "poolid":
 		return param{name: name, required: true, format: poolFormat}
 	}

@@ -23,9 +23,13 @@ type state struct {
 	Storages []*storage
 	Pools    []*pool
 	Tasks    []*task // oldest first
+	Users    []*user
+	Roles    map[string][]string // the estate's own, with their privileges
+	ACL      []aclEntry
+	HA       []*haResource
 }
 
-const stateVersion = 1
+const stateVersion = 2
 
 type node struct {
 	Name   string
@@ -34,6 +38,11 @@ type node struct {
 	CPUs   int
 	Memory int64
 	Disk   int64
+
+	Boot       time.Time // when it came up
+	Down       bool      `json:",omitempty"` // it reboots
+	Refreshed  time.Time // the last apt-get update; zero for long ago
+	Repository []repository
 }
 
 type guest struct {
@@ -55,7 +64,6 @@ type guest struct {
 	Config    map[string]any
 	Snapshots []snapshot `json:",omitempty"`
 	Paused    bool       `json:",omitempty"` // a running VM whose CPUs stand still
-	HA        string     `json:",omitempty"` // the state that its HA manager is asked for: started, stopped; empty: not managed
 	// Pending are changes of the configuration that wait for the next start; nil removes the entry.
 	Pending map[string]any `json:",omitempty"`
 	// Foreign are snapshots of its volumes that Proxmox's configuration does not know.

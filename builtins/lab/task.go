@@ -110,6 +110,12 @@ func (l *Lab) runTask(t *task) {
 		t.end(l.runDelete(t), at)
 	case t.Type == "prunebackups":
 		t.end(l.runPrune(t), at)
+	case t.Type == "aptupdate":
+		t.end(l.runAptUpdate(t, at), at)
+	case t.Type == "stopall":
+		l.runStopAll(t, at)
+	case t.Type == "startall":
+		t.end(l.runStartAll(t, at), at)
 	case l.spoiled(t, at):
 	default:
 		t.end(l.runPower(t, at), at)
@@ -269,7 +275,7 @@ func getClusterTasks(c *call) (any, error) {
 	out := []obj{}
 	for i := len(c.st.Tasks) - 1; i >= 0 && len(out) < 25*len(c.st.Nodes); i-- {
 		t := c.st.Tasks[i]
-		if !t.owns(c.who) && !c.may(c.who, "/nodes/"+t.Node, "Sys.Audit") {
+		if !t.owns(c.who) && !c.may(c.who, "/nodes/"+t.Node, "Sys.Audit") || t.Start.After(c.now()) {
 			continue
 		}
 		o := t.fields()

@@ -50,26 +50,6 @@ func (n *GuestName) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// PoolID is the id of a resource pool.
-type PoolID string
-
-// Describe names the type and its grammar.
-func (PoolID) Describe() (string, string) {
-	return "pool", "letters, digits, '-', '_' and '.'; '/' nests"
-}
-
-// Pattern is the grammar of the id.
-func (PoolID) Pattern() string { return poolGrammar.String() }
-
-// UnmarshalText follows pve-poolid of Proxmox's JSON schema.
-func (p *PoolID) UnmarshalText(text []byte) error {
-	if !poolGrammar.Match(text) {
-		return fmt.Errorf("%q is no pool: want letters, digits, '-', '_' and '.'", text)
-	}
-	*p = PoolID(text)
-	return nil
-}
-
 func (a CloneArgs) what() string {
 	if a.NewID != nil {
 		return fmt.Sprintf("cloning the guest %d as %d", a.Guest, *a.NewID)

@@ -1,6 +1,7 @@
 // Package proxmox is the module proxmox of playbooks: what is in a cluster of
-// Proxmox VE, and what an administrator does with its guests. Nodes, guests and
-// their configuration, snapshots, storages and what they hold, tasks.
+// Proxmox VE, and what an administrator changes about it. Nodes, guests and
+// their configuration, storages and what they hold, tasks, pools, updates, high
+// availability, and the rest of the API through get and call.
 //
 // It is a thin client over builtins/internal/pve and must know nothing of
 // backups or the languages; how retention counts, engine/retention knows. What

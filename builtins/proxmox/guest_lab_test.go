@@ -45,7 +45,7 @@ func newUser(t *testing.T, faults ...string) *user {
 	u.lab = l
 	end := must(l.Start())
 	u.c = client{must(pve.New(pve.Config{
-		URL: end.URL, TokenID: end.TokenID, Token: pve.NewToken(end.TokenSecret), Fingerprint: end.Fingerprint, Now: l.Now, Sleep: u.sleep,
+		URL: end.URL, TokenID: end.TokenID, Token: pve.NewSecret(end.TokenSecret), Fingerprint: end.Fingerprint, Now: l.Now, Sleep: u.sleep,
 	}))}
 	t.Cleanup(func() {
 		u.fitsTheSchema()

@@ -44,6 +44,7 @@ func (c client) guests(ctx context.Context, args GuestsArgs) ([]Guest, error) {
 		return nil, err
 	}
 	all = plannedGuests(ctx, all)
+	inPlannedPools(ctx, all)
 	if err := c.completeNew(ctx, all); err != nil && selection.byName() {
 		return nil, err // a guest without a name might be one that is meant
 	}

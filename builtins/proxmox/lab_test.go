@@ -37,7 +37,7 @@ func TestAgainstTheLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := pve.New(pve.Config{
-		URL: end.URL, TokenID: end.TokenID, Token: pve.NewToken(end.TokenSecret), Fingerprint: end.Fingerprint,
+		URL: end.URL, TokenID: end.TokenID, Token: pve.NewSecret(end.TokenSecret), Fingerprint: end.Fingerprint,
 		Now: l.Now, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // Module is the module proxmox, over one cluster.
 func Module(c *pve.Client) builtin.Module {
 	cl := client{pve: c}
-	return builtin.NewModule("proxmox", "A cluster of Proxmox VE: its nodes, guests, snapshots, storages and tasks.",
+	return builtin.NewModule("proxmox", "A cluster of Proxmox VE: nodes, guests and their snapshots, storages, tasks, pools, updates, high availability.",
 		slices.Concat(cl.clusterFuncs(), cl.guestFuncs(), cl.storageFuncs())...)
 }
 

@@ -24,9 +24,10 @@ func (cl client) guestReads() []builtin.Func {
 	return []builtin.Func{
 		builtin.NewRead("guests", guestsDoc, cl.guests).
 			With(builtin.Reference{
-				Example: "for guest in proxmox.guests(select = [\"@prod\", \"-103\"]):\n    log(guest.name + \" on \" + guest.node)",
-				Source:  "GET /cluster/resources, GET /nodes/{node}/qemu, pvesh(1)",
-				Errors:  always(builtin.NotFound, builtin.Invalid),
+				Example:    "for guest in proxmox.guests(select = [\"@prod\", \"-103\"]):\n    log(guest.name + \" on \" + guest.node)",
+				Source:     "GET /cluster/resources, GET /nodes/{node}/qemu, pvesh(1)",
+				Privileges: []builtin.Privilege{{Name: "VM.Audit", Path: "/vms/{guest}"}},
+				Errors:     always(builtin.NotFound, builtin.Invalid),
 			}),
 		builtin.NewRead("config", configDoc, cl.config).
 			With(builtin.Reference{

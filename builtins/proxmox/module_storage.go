@@ -10,12 +10,16 @@ func (cl client) storageFuncs() []builtin.Func {
 				Example: "for storage in proxmox.storages():\n    if not storage.active:\n        log(storage.name + \" is down on \" + storage.node)",
 				Source:  "GET /storage, GET /nodes/{node}/storage, pvesm(1)",
 				Errors:  always(builtin.NotFound),
+
+				Privileges: on("/storage", "Datastore.Audit|Datastore.AllocateSpace"),
 			}),
 		builtin.NewRead("content", contentDoc, cl.content).
 			With(builtin.Reference{
 				Example: "for volume in proxmox.content(\"backup\", kind = \"backup\"):\n    log(volume.volid)",
 				Source:  "GET /nodes/{node}/storage/{storage}/content, pvesm(1)",
 				Errors:  always(builtin.NotFound, builtin.Invalid),
+
+				Privileges: on("/storage/{storage}", "Datastore.Audit|Datastore.AllocateSpace"),
 			}),
 	}
 }

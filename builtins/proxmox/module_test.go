@@ -29,6 +29,7 @@ type m = map[string]any
 // is down.
 type cluster struct {
 	answers map[string]any
+	missing []string // paths that this version does not have
 	mu      sync.Mutex
 	asked   []string
 }
@@ -39,6 +40,10 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.asked = append(c.asked, path)
 	data, ok := c.answers[path]
 	c.mu.Unlock()
+	if slices.Contains(c.missing, path) {
+		w.WriteHeader(http.StatusNotImplemented)
+		return
+	}
 	if !ok {
 		w.WriteHeader(595)
 		return
@@ -100,7 +105,7 @@ func call(t *testing.T, c *cluster, name string, args ...builtin.Named) (any, er
 	defer srv.Close()
 	sum := sha256.Sum256(srv.Certificate().Raw)
 	p, err := pve.New(pve.Config{
-		URL: srv.URL, TokenID: "aa@pve!bb", Token: pve.NewToken("x"), Fingerprint: hex.EncodeToString(sum[:]),
+		URL: srv.URL, TokenID: "aa@pve!bb", Token: pve.NewSecret("x"), Fingerprint: hex.EncodeToString(sum[:]),
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	})
 	if err != nil {

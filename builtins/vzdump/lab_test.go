@@ -89,7 +89,7 @@ func newUser(t *testing.T, faults ...string) *user {
 func (u *user) client(mounts map[string]string) *vzdump {
 	u.t.Helper()
 	c, err := pve.New(pve.Config{
-		URL: u.end.URL, TokenID: u.end.TokenID, Token: pve.NewToken(u.end.TokenSecret), Fingerprint: u.end.Fingerprint,
+		URL: u.end.URL, TokenID: u.end.TokenID, Token: pve.NewSecret(u.end.TokenSecret), Fingerprint: u.end.Fingerprint,
 		Mounts: mounts, Sleep: hurry, Now: u.lab.Now,
 	})
 	if err != nil {

@@ -27,14 +27,17 @@ type config struct {
 }
 
 type proxmoxConfig struct {
-	URL         string            `toml:"url"`
-	TokenID     string            `toml:"token_id"`
-	Token       plainSecret       `toml:"token"`
-	TokenFile   string            `toml:"token_file"`
-	Fingerprint string            `toml:"fingerprint"`
-	CAFile      string            `toml:"ca_file"`
-	LocalNode   string            `toml:"local_node"`
-	Mounts      map[string]string `toml:"mounts"`
+	URL          string            `toml:"url"`
+	TokenID      string            `toml:"token_id"`
+	Token        plainSecret       `toml:"token"`
+	TokenFile    string            `toml:"token_file"`
+	User         string            `toml:"user"`
+	Password     plainSecret       `toml:"password"`
+	PasswordFile string            `toml:"password_file"`
+	Fingerprint  string            `toml:"fingerprint"`
+	CAFile       string            `toml:"ca_file"`
+	LocalNode    string            `toml:"local_node"`
+	Mounts       map[string]string `toml:"mounts"`
 }
 
 // secretConfig says where a secret that a playbook names is read from.
@@ -93,7 +96,7 @@ func readConfigFile(path string) (*config, error) {
 	if err := decoder.Decode(c); err != nil {
 		return nil, tomlError(path, err)
 	}
-	if c.Proxmox != nil && c.Proxmox.Token.text != "" {
+	if c.Proxmox != nil && (c.Proxmox.Token.text != "" || c.Proxmox.Password.text != "") {
 		if err := onlyOurs(path); err != nil {
 			return nil, err
 		}
@@ -147,22 +150,37 @@ func (c *config) proxmox() (*builtins.Proxmox, error) {
 	if p == nil {
 		return nil, nil
 	}
-	out := &builtins.Proxmox{URL: p.URL, TokenID: p.TokenID, Fingerprint: p.Fingerprint, CAFile: c.relative(p.CAFile),
+	out := &builtins.Proxmox{URL: p.URL, TokenID: p.TokenID, User: p.User, Fingerprint: p.Fingerprint, CAFile: c.relative(p.CAFile),
 		Mounts: p.Mounts, LocalNode: p.LocalNode}
-	secret := p.Token.text
-	switch {
-	case secret != "" && p.TokenFile != "":
-		return nil, usagef("keep one of them", "%s: [proxmox] has both token and token_file", c.file)
-	case p.TokenFile != "":
-		var err error
-		if secret, err = readSecretFile(c.relative(p.TokenFile)); err != nil {
-			return nil, err
+	hasPassword := p.Password.text != "" || p.PasswordFile != ""
+	if p.User == "" {
+		if hasPassword {
+			return nil, usagef("user = \"USER@REALM\" names whose it is", "%s: [proxmox] has a password, but no user", c.file)
 		}
-	case secret == "":
-		return nil, usagef("token_file names a file with the token's secret", "%s: [proxmox] has neither token nor token_file", c.file)
+		secret, err := c.oneSecret("token", p.Token, p.TokenFile)
+		out.Token = builtins.NewSecret(secret)
+		return out, err
 	}
-	out.Token = builtins.NewToken(secret)
-	return out, nil
+	if p.TokenID != "" || p.Token.text != "" || p.TokenFile != "" {
+		return nil, usagef("keep one of them; a token is the better", "%s: [proxmox] has both a token and a user", c.file)
+	}
+	secret, err := c.oneSecret("password", p.Password, p.PasswordFile)
+	out.Password = builtins.NewSecret(secret)
+	return out, err
+}
+
+// oneSecret takes a secret from where the configuration has it: as key itself,
+// or in the file that key_file names.
+func (c *config) oneSecret(key string, inPlace plainSecret, file string) (string, error) {
+	switch {
+	case inPlace.text != "" && file != "":
+		return "", usagef("keep one of them", "%s: [proxmox] has both %s and %s_file", c.file, key, key)
+	case file != "":
+		return readSecretFile(c.relative(file))
+	case inPlace.text == "":
+		return "", usagef(key+"_file names a file with the "+key, "%s: [proxmox] has neither %s nor %s_file", c.file, key, key)
+	}
+	return inPlace.text, nil
 }
 
 // relative paths in the configuration are relative to its own folder.

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"nixmox/builtins"
 )
 
 // The commented example is read as it stands, and shows every key there is.
@@ -81,5 +83,60 @@ func TestSecrets(t *testing.T) {
 		if !found {
 			t.Errorf("%s: %v, want %s", name, err, want)
 		}
+	}
+}
+
+// Where the credentials stand, and what is refused: never with a secret in the
+// words.
+func TestCredentials(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"secret": 0o600, "open": 0o644} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(planted+"\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(keys string, mode os.FileMode) (*config, error) {
+		t.Helper()
+		file := filepath.Join(dir, "nixmox.toml")
+		if err := os.RemoveAll(file); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte("[proxmox]\nurl = \"https://pve1\"\n"+keys), mode); err != nil {
+			t.Fatal(err)
+		}
+		return readConfigFile(file)
+	}
+	const token, user = "token_id = \"a@pve!b\"\n", "user = \"root@pam\"\n"
+	for keys, want := range map[string]string{
+		token + "token = \"" + planted + "\"":   "",
+		token + "token_file = \"secret\"":       "",
+		user + "password = \"" + planted + "\"": "",
+		user + "password_file = \"secret\"":     "",
+		token:                                   "neither token nor token_file",
+		user:                                    "neither password nor password_file",
+		user + "password_file = \"open\"":       "lets others read",
+		user + "password_file = \"gone\"":       "no such file",
+		user + "password = \"" + planted + "\"\npassword_file = \"secret\"":  "both password and password_file",
+		token + "token = \"" + planted + "\"\ntoken_file = \"secret\"":       "both token and token_file",
+		"password = \"" + planted + "\"":                                     "no user",
+		token + user + "token_file = \"secret\"\npassword_file = \"secret\"": "both a token and a user",
+	} {
+		c, err := read(keys, 0o600)
+		if err != nil {
+			t.Errorf("%s: %v", keys, err)
+			continue
+		}
+		p, err := c.proxmox()
+		if want == "" {
+			isUser := strings.HasPrefix(keys, "user")
+			if err != nil || isUser != (p.Password == builtins.NewSecret(planted)) || isUser == (p.Token == builtins.NewSecret(planted)) {
+				t.Errorf("%s: %+v, %v", keys, p, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), planted) {
+			t.Errorf("%s: %v, want %s", keys, err, want)
+		}
+	}
+	if _, err := read(user+"password = \""+planted+"\"", 0o644); err == nil || !strings.Contains(err.Error(), "holds a secret") {
+		t.Error("a password that others can read:", err)
 	}
 }

@@ -20,10 +20,11 @@ import (
 // estate is what a run works on: an engine with its modules, and the lab
 // behind them where one was asked for.
 type estate struct {
-	engine *engine.Engine
-	config *config
-	lab    *lab.Lab
-	close  func() error // of the modules' connections
+	engine  *engine.Engine
+	config  *config
+	lab     *lab.Lab
+	proxmox *builtins.Proxmox // the host, or the lab; nil for none
+	close   func() error      // of the modules' connections
 
 	closeJournal func() error
 }
@@ -80,7 +81,7 @@ func openEstate(f *engineFlags) (*estate, error) {
 			proxmox.Poll = labPoll
 		}
 	}
-	if proxmox != nil {
+	if e.proxmox = proxmox; proxmox != nil {
 		proxmox.Now = e.engine.Clock.Now
 	}
 	if e.engine.Modules, e.close, err = builtins.All(builtins.Config{Proxmox: proxmox}); err != nil {
@@ -136,7 +137,7 @@ func (e *estate) openLab(f *engineFlags, dir string) (*builtins.Proxmox, error) 
 const labPoll = time.Millisecond
 
 func labProxmox(endpoint lab.Endpoint) *builtins.Proxmox {
-	return &builtins.Proxmox{URL: endpoint.URL, TokenID: endpoint.TokenID, Token: builtins.NewToken(endpoint.TokenSecret),
+	return &builtins.Proxmox{URL: endpoint.URL, TokenID: endpoint.TokenID, Token: builtins.NewSecret(endpoint.TokenSecret),
 		Fingerprint: endpoint.Fingerprint, Mounts: endpoint.Mounts}
 }
 

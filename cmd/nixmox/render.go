@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -221,7 +222,7 @@ func notDefault(record *builtin.Record) []string {
 func notDefaultField(record *builtin.Record, i int) string {
 	f := &record.Type.Fields[i]
 	text := valueText(record.Values[i])
-	if f.HasDefault && (text == f.Default || text == quoted(f.Default) || text == "[]") {
+	if f.HasDefault && (text == f.Default || text == "[]" || len(text) == len(f.Default)+2 && text[0] == '"' && text[1:len(text)-1] == f.Default) {
 		return ""
 	}
 	return f.Name + " = " + text
@@ -242,12 +243,16 @@ func recordText(r *builtin.Record) string {
 	return text + ")"
 }
 
-func quoted(s string) string { return fmt.Sprintf("%q", s) }
-
 // valueText is a value on a line with others: records that were results of
 // other calls are long, and their names say enough.
 func valueText(v any) string {
 	switch v := v.(type) {
+	case string:
+		if isPrintable(v) && !strings.ContainsAny(v, "\"\\\n") { // as JSON would have it, and faster
+			return `"` + v + `"`
+		}
+	case int64:
+		return strconv.FormatInt(v, 10)
 	case builtin.Opaque:
 		return v.String()
 	case time.Time:

@@ -41,10 +41,10 @@ one it is the folder playbooks, or the current one.
   def test_one_guest_fails():
       lab.fault("vzdump:101=fail")
       r = playbook.run("backup.star", guests = ["101", "105"])
-      assert.eq(r.exit, 1)
-      assert.contains(r.error, "101 (nixos-ct)")
+      check.eq(r.exit, 1)
+      check.contains(r.error, "101 (nixos-ct)")
 
-What tests can call: nixmox test --doc [assert | lab | playbook | FUNCTION].
+What tests can call: nixmox test --doc [check | lab | playbook | FUNCTION].
 
 Exit code 0: all passed; 1: some failed; 2: there is no test; 3: a file of tests
 does not check.`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -31,6 +32,32 @@ func (p Position) String() string {
 // "4.2.1": the first call of branch 2 of what stands at 4. It is the same
 // however the branches of a parallel interleave.
 type Place string
+
+// Compare orders places as the call tree does: 2 before 2.1.1 before 10, and
+// numbers before words ("defer"). Plans sort thousands: it allocates nothing.
+func (p Place) Compare(o Place) int {
+	ps, os := string(p), string(o)
+	for ps != "" && os != "" {
+		var x, y string
+		x, ps, _ = strings.Cut(ps, ".")
+		y, os, _ = strings.Cut(os, ".")
+		if x == y {
+			continue
+		}
+		n, errX := strconv.Atoi(x)
+		m, errY := strconv.Atoi(y)
+		switch {
+		case errX == nil && errY == nil:
+			return n - m
+		case errX == nil:
+			return -1
+		case errY == nil:
+			return 1
+		}
+		return strings.Compare(x, y)
+	}
+	return len(ps) - len(os)
+}
 
 // Branch hands out places, in order. Each thread of a playbook has its own,
 // so that places do not depend on which thread is faster.

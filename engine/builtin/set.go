@@ -222,6 +222,14 @@ func (t *Type) setInt(dst reflect.Value, v any) error {
 }
 
 func (t *Type) setRecord(dst reflect.Value, v any) error {
+	if r, ok := v.(*Record); ok && r.Type.Same(t) { // a result that is handed on
+		for i := range t.Fields {
+			if err := t.Fields[i].set(dst, r.Values[i], true); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	values := map[string]any{}
 	switch r := v.(type) {
 	case map[string]any:

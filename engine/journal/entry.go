@@ -1,12 +1,9 @@
 package journal
 
 import (
-	"cmp"
 	"database/sql"
 	"encoding/json"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"nixmox/engine/builtin"
@@ -97,34 +94,10 @@ func utc(t time.Time) time.Time {
 
 // inTree sorts entries as the call tree has them: 2 before 10, 4 before 4.1.
 func inTree(entries []*Entry) []Entry {
-	slices.SortFunc(entries, func(a, b *Entry) int { return comparePlaces(a.Place, b.Place) })
+	slices.SortFunc(entries, func(a, b *Entry) int { return a.Place.Compare(b.Place) })
 	sorted := make([]Entry, len(entries))
 	for i, e := range entries {
 		sorted[i] = *e
 	}
 	return sorted
-}
-
-func comparePlaces(a, b builtin.Place) int {
-	as, bs := string(a), string(b)
-	for as != "" && bs != "" {
-		var x, y string
-		x, as, _ = strings.Cut(as, ".")
-		y, bs, _ = strings.Cut(bs, ".")
-		if x == y {
-			continue
-		}
-		n, errX := strconv.Atoi(x)
-		m, errY := strconv.Atoi(y)
-		switch {
-		case errX == nil && errY == nil && n != m:
-			return cmp.Compare(n, m)
-		case errX == nil && errY != nil: // numbers before words (defer)
-			return -1
-		case errX != nil && errY == nil:
-			return 1
-		}
-		return cmp.Compare(x, y)
-	}
-	return cmp.Compare(len(as), len(bs))
 }

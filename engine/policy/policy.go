@@ -114,15 +114,18 @@ func (p *Policy) Allow(call *builtin.Call) *builtin.Stop {
 
 // Declared reports whether some need covers the function, for whatever things.
 func Declared(needs []Need, f *builtin.Func) bool {
-	if f.Effect == builtin.Pure {
-		return true
-	}
+	return f.Effect == builtin.Pure || Covering(needs, f) != nil
+}
+
+// Covering are the needs that cover the function, for whatever things.
+func Covering(needs []Need, f *builtin.Func) []Need {
+	var out []Need
 	for _, n := range needs {
 		if n.Module == f.Module && covers(n.What, f) {
-			return true
+			out = append(out, n)
 		}
 	}
-	return false
+	return out
 }
 
 // Declare says how a playbook declares that it needs a function.

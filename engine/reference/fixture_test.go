@@ -76,7 +76,7 @@ func modules() []builtin.Module {
 			Settle: func(context.Context, digArgs, string) (builtin.Settlement[Find], error) { panic("not called") },
 		}).With(builtin.Reference{Source: "mine(8)", Errors: []builtin.Kind{builtin.Busy},
 			Privileges: []builtin.Privilege{{Name: "Mine.Dig|Mine.Admin", Path: "/sites/{storage}"}},
-			Example: "f = mine.dig([100], \"store\")\nlog(f.place.name)\n"}),
+			Example:    "f = mine.dig([100], \"store\")\nlog(f.place.name)\n"}),
 		builtin.NewIrreversible("raze", "Raze a site.", builtin.IrreversibleOp[razeArgs, int, struct{}]{
 			Decide:   never[razeArgs, int],
 			Preview:  func(context.Context, razeArgs, int) (struct{}, error) { panic("not called") },

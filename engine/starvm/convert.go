@@ -11,14 +11,7 @@ import (
 	"go.starlark.net/starlarkstruct"
 
 	"nixmox/engine/builtin"
-)
-
-// What one call may hand over. A list of a playbook may contain itself, or
-// one list a thousand times over, or be a range of billions: none of that
-// costs it steps or memory, all of it would be copied here.
-const (
-	maxItems = 1 << 20
-	maxDeep  = 64
+	"nixmox/engine/language"
 )
 
 // inbound turns the arguments of one call into neutral values.
@@ -34,8 +27,8 @@ func (s *strand) inbound() *inbound { return &inbound{strand: s} }
 // neutral turns a Starlark value into a neutral one. The type wanted, which
 // may be nil, says where functions and untouched values are meant.
 func (in *inbound) neutral(v starlark.Value, want *builtin.Type) (any, error) {
-	if in.items++; in.items > maxItems {
-		return nil, fmt.Errorf("it holds more than %d values", maxItems)
+	if in.items++; in.items > language.MaxItems {
+		return nil, fmt.Errorf("it holds more than %d values", language.MaxItems)
 	}
 	if want != nil && want.Kind == builtin.KindValue {
 		return v, nil
@@ -75,8 +68,8 @@ func (in *inbound) neutral(v starlark.Value, want *builtin.Type) (any, error) {
 		}
 		return &callback{strand: in.strand, fn: v}, nil
 	}
-	if in.deep++; in.deep > maxDeep {
-		return nil, fmt.Errorf("it is nested more than %d deep, or contains itself", maxDeep)
+	if in.deep++; in.deep > language.MaxDeep {
+		return nil, fmt.Errorf("it is nested more than %d deep, or contains itself", language.MaxDeep)
 	}
 	defer func() { in.deep-- }()
 	switch v := v.(type) {
@@ -85,9 +78,9 @@ func (in *inbound) neutral(v starlark.Value, want *builtin.Type) (any, error) {
 	case *starlarkstruct.Struct:
 		return in.fields(v)
 	case starlark.IterableMapping:
-		return in.dict(v, elem(want))
+		return in.dict(v, language.Elem(want))
 	case starlark.Iterable:
-		return in.list(v, elem(want))
+		return in.list(v, language.Elem(want))
 	}
 	return nil, fmt.Errorf("a %s cannot be passed to a built-in", v.Type())
 }
@@ -148,13 +141,6 @@ func (in *inbound) list(v starlark.Iterable, want *builtin.Type) (any, error) {
 		out = append(out, n)
 	}
 	return out, nil
-}
-
-func elem(t *builtin.Type) *builtin.Type {
-	if t == nil {
-		return nil
-	}
-	return t.Elem
 }
 
 // value turns a neutral value into a Starlark one. Starlark's own values pass

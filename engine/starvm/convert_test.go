@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 )
 
 func TestValuesBothWays(t *testing.T) {
@@ -22,7 +23,7 @@ func TestValuesBothWays(t *testing.T) {
 	dict := starlark.NewDict(1)
 	_ = dict.SetKey(starlark.String("k"), list)
 	at, rec := time.Unix(1764000000, 0).UTC(), builtin.NeutralOf(builtin.Keep{Daily: 7})
-	m := newMachine(t.Context(), nil, Limits{})
+	m := newMachine(t.Context(), nil, language.Limits{})
 	tests := []struct {
 		name     string
 		neutral  any
@@ -79,7 +80,7 @@ func TestInto(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.expr, func(t *testing.T) {
-			predeclared := (&Language{}).predeclared()
+			predeclared := predeclared(language.Definitions{})
 			v, err := starlark.EvalOptions(options, &starlark.Thread{}, "p.star", tt.expr, predeclared)
 			if err != nil {
 				t.Fatal(err)
@@ -122,7 +123,7 @@ func TestRunawayValues(t *testing.T) {
 
 // TestNeutralValuesRoundTrip: into Starlark and back is the same.
 func TestNeutralValuesRoundTrip(t *testing.T) {
-	m := newMachine(t.Context(), nil, Limits{})
+	m := newMachine(t.Context(), nil, language.Limits{})
 	var values func(deep int) *rapid.Generator[any]
 	values = func(deep int) *rapid.Generator[any] {
 		plain := []*rapid.Generator[any]{rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Int64().AsAny(), rapid.Float64Range(-1e9, 1e9).AsAny(), rapid.String().AsAny(),

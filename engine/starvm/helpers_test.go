@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 	"nixmox/engine/source"
 )
 
@@ -139,8 +140,8 @@ func (p *probe) atHand() []builtin.Func {
 	}
 }
 
-func (p *probe) language() *Language {
-	return &Language{Modules: p.modules(), AtHand: p.atHand(), Limits: Limits{Steps: 1e8}}
+func (p *probe) definitions() language.Definitions {
+	return language.Definitions{Modules: p.modules(), AtHand: p.atHand(), Limits: language.Limits{Steps: 1e8}}
 }
 
 func (p *probe) run() *builtin.Run {
@@ -153,9 +154,9 @@ func (p *probe) run() *builtin.Run {
 		}}
 }
 
-func load(ctx context.Context, l *Language, text string) (*Playbook, error) {
+func load(ctx context.Context, d language.Definitions, text string) (*language.Playbook, error) {
 	root := fstest.MapFS{"p.star": &fstest.MapFile{Data: []byte(text)}}
-	return l.Load(ctx, source.Roots{Playbook: root}, "p.star")
+	return Load(ctx, d, source.Roots{Playbook: root}, "p.star")
 }
 
 // run runs a playbook whose main has the body given.
@@ -169,7 +170,7 @@ func plan(ctx context.Context, body string) (*probe, error) {
 func evaluate(ctx context.Context, body string, planned *builtin.Overlay) (*probe, error) {
 	p := &probe{}
 	text := "def main():\n    " + strings.ReplaceAll(strings.TrimSpace(body), "\n", "\n    ") + "\n"
-	playbook, err := load(ctx, p.language(), text)
+	playbook, err := load(ctx, p.definitions(), text)
 	if err != nil {
 		return p, fmt.Errorf("it does not load: %w", err)
 	}

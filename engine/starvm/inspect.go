@@ -8,52 +8,44 @@ import (
 	"go.starlark.net/syntax"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 )
 
-// What is here is for built-ins that take any value of the language, such as
-// assertions: they get it untouched, and know nothing of Starlark.
+// Inspect makes a value of Starlark one that can be looked at; ok is false
+// for any other.
+func Inspect(v builtin.Value) (language.Value, bool) {
+	x, ok := v.(starlark.Value)
+	return inspected{x}, ok
+}
+
+type inspected struct{ starlark.Value }
 
 // Equal is == of two values.
-func Equal(a, b builtin.Value) (bool, error) {
-	x, y, err := both(a, b)
+func (v inspected) Equal(other builtin.Value) (bool, error) {
+	y, ok := other.(starlark.Value)
+	if !ok {
+		return false, fmt.Errorf("no value of Starlark: %T", other)
+	}
+	return starlark.Equal(v.Value, y)
+}
+
+// Has is `part in v`.
+func (v inspected) Has(part builtin.Value) (bool, error) {
+	x, ok := part.(starlark.Value)
+	if !ok {
+		return false, fmt.Errorf("no value of Starlark: %T", part)
+	}
+	in, err := starlark.Binary(syntax.IN, x, v.Value)
 	if err != nil {
 		return false, err
 	}
-	return starlark.Equal(x, y)
+	return bool(in.Truth()), nil
 }
 
-// Has is `part in whole`.
-func Has(whole, part builtin.Value) (bool, error) {
-	x, y, err := both(part, whole)
-	if err != nil {
-		return false, err
-	}
-	v, err := starlark.Binary(syntax.IN, x, y)
-	if err != nil {
-		return false, err
-	}
-	return bool(v.Truth()), nil
-}
+func (v inspected) True() bool { return bool(v.Truth()) }
 
-func both(a, b builtin.Value) (starlark.Value, starlark.Value, error) {
-	x, ok := a.(starlark.Value)
-	y, ok2 := b.(starlark.Value)
-	if !ok || !ok2 {
-		return nil, nil, fmt.Errorf("not values of Starlark: %T and %T", a, b)
-	}
-	return x, y, nil
-}
-
-// Truth is what a condition takes a value for.
-func Truth(v builtin.Value) bool {
-	x, ok := v.(starlark.Value)
-	return ok && bool(x.Truth())
-}
-
-// Show writes a value as Starlark does, and as lines where it has several:
-// those of a text, the items of a list, the entries of a dict.
-func Show(v builtin.Value) (text string, lines []string) {
-	switch v := v.(type) {
+func (v inspected) Show() (text string, lines []string) {
+	switch v := v.Value.(type) {
 	case starlark.String:
 		if strings.Contains(string(v), "\n") {
 			lines = strings.Split(string(v), "\n")
@@ -71,17 +63,7 @@ func Show(v builtin.Value) (text string, lines []string) {
 			lines = append(lines, v.rec.Type.Fields[i].Name+" = "+f.String())
 		}
 	}
-	if x, ok := v.(starlark.Value); ok {
-		return x.String(), lines
-	}
-	return fmt.Sprint(v), lines
+	return v.String(), lines
 }
 
-// Neutral is the neutral form of a value.
-func Neutral(v builtin.Value) (any, error) {
-	x, ok := v.(starlark.Value)
-	if !ok {
-		return v, nil
-	}
-	return (&strand{}).inbound().neutral(x, nil)
-}
+func (v inspected) Neutral() (any, error) { return (&strand{}).inbound().neutral(v.Value, nil) }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"nixmox/engine/language"
 	"nixmox/engine/source"
 )
 
@@ -22,7 +23,7 @@ def main(storage, guests = ["all"], days = 7, ids = [1], verify = True, wait = N
     Returns nothing.
     """
 `
-	p, err := load(t.Context(), &Language{}, text)
+	p, err := load(t.Context(), language.Definitions{}, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestTextOfFiles(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := load(t.Context(), &Language{}, tt.text)
+			_, err := load(t.Context(), language.Definitions{}, tt.text)
 			if (err == nil) != (tt.want == "") || err != nil && !strings.HasPrefix(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
@@ -105,8 +106,8 @@ func FuzzLoad(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	l := (&probe{}).language()
-	l.Limits = Limits{Steps: 1e5, Memory: 1 << 30}
+	l := (&probe{}).definitions()
+	l.Limits = language.Limits{Steps: 1e5, Memory: 1 << 30}
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := load(t.Context(), l, text)
 		if err != nil {
@@ -123,6 +124,6 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("a parameter without type or place: %+v", param)
 			}
 		}
-		Uses(p, l.Modules)
+		p.Uses()
 	})
 }

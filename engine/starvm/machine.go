@@ -4,36 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/metrics"
 	"strings"
-	"sync/atomic"
 
 	"go.starlark.net/starlark"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 )
 
-// Limits bound what one playbook may use.
-type Limits struct {
-	Steps  uint64 // of the language, all branches together; 0 for no limit
-	Memory uint64 // bytes of the process's heap; 0 for no limit
-}
-
-// chunk is how many steps a thread takes between two looks at the budget.
-// Looking is cheap against it; a step is about 2 ns.
-const chunk = 1 << 14
-
 // machine is what the threads of one evaluation share.
-type machine struct {
-	ctx    context.Context
-	run    *builtin.Run // nil while loading
-	limits Limits
-	steps  atomic.Uint64
-	stop   atomic.Pointer[builtin.Stop]
-}
+type machine struct{ language.Machine }
 
-func newMachine(ctx context.Context, run *builtin.Run, limits Limits) *machine {
-	return &machine{ctx: ctx, run: run, limits: limits}
+func newMachine(ctx context.Context, run *builtin.Run, limits language.Limits) *machine {
+	return &machine{language.Machine{Ctx: ctx, Run: run, Limits: limits}}
 }
 
 // strand is a thread of the playbook: its branch of the call tree, and the
@@ -48,89 +31,45 @@ const strandKey = "nixmox"
 
 func (m *machine) thread(name string, branch *builtin.Branch) *starlark.Thread {
 	t := &starlark.Thread{Name: name}
-	s := &strand{machine: m, ctx: builtin.WithBranch(m.ctx, branch), thread: t}
+	s := &strand{machine: m, ctx: builtin.WithBranch(m.Ctx, branch), thread: t}
 	t.SetLocal(strandKey, s)
-	t.Print = func(t *starlark.Thread, text string) { s.print(t, text) }
-	t.SetMaxExecutionSteps(chunk)
+	t.Print = func(t *starlark.Thread, text string) { s.Print(caller(t), text) }
+	t.SetMaxExecutionSteps(language.Chunk)
 	t.OnMaxSteps = s.account
 	return t
 }
 
-// account runs each time a thread has used up a chunk of steps: it takes the
-// chunk from the shared budget and looks at memory and context.
+// account runs each time a thread has used up a chunk of steps.
 func (s *strand) account(t *starlark.Thread) {
-	used := s.steps.Add(chunk)
-	if err := s.ctx.Err(); err != nil {
+	err := s.Spend(s.ctx, func() builtin.Position {
+		if t.CallStackDepth() == 0 {
+			return builtin.Position{}
+		}
+		return position(t.CallFrame(0).Pos)
+	})
+	if err != nil {
 		t.Cancel(err.Error())
 		return
 	}
-	switch {
-	case s.limits.Steps > 0 && used > s.limits.Steps:
-		s.exceed(t, "the playbook took more than %d steps", s.limits.Steps)
-	case s.limits.Memory > 0 && heap() > s.limits.Memory:
-		s.exceed(t, "the playbook uses more than %d MiB of memory", s.limits.Memory>>20)
-	default:
-		t.SetMaxExecutionSteps(t.ExecutionSteps() + chunk)
-	}
+	t.SetMaxExecutionSteps(t.ExecutionSteps() + language.Chunk)
 }
 
-func (s *strand) exceed(t *starlark.Thread, format string, limit uint64) {
-	stop := builtin.Stopf(builtin.Limit, format, limit)
-	stop.Hint = "is there a loop that grows without end?"
-	if t.CallStackDepth() > 0 {
-		stop.At = position(t.CallFrame(0).Pos)
-	}
-	s.stop.CompareAndSwap(nil, stop)
-	t.Cancel(stop.What)
-}
-
-func heap() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
-func (s *strand) print(t *starlark.Thread, text string) {
-	if s.run != nil && s.run.Log != nil {
-		s.run.Log(builtin.Call{At: caller(t), Run: s.run}, "info", text)
-	}
-}
-
-// outcome turns the error of an evaluation into what the engine knows: the
-// stop condition that ended it, or a fault with its place in the playbook.
+// outcome turns the error of an evaluation into what the engine knows.
 func (m *machine) outcome(err error) error {
-	if stop := m.stop.Load(); stop != nil {
-		return stop
-	}
-	if err == nil {
-		return nil
-	}
 	eval, isEval := errors.AsType[*starlark.EvalError](err)
-	if stop, ok := errors.AsType[*builtin.Stop](err); ok {
-		if stop.At.File == "" && isEval {
-			placed := *stop
-			placed.At = lastOf(positions(eval.CallStack))
-			return &placed
-		}
-		return stop
+	if !isEval {
+		return m.Outcome(err, nil)
 	}
-	if cause := m.ctx.Err(); cause != nil {
-		return context.Cause(m.ctx)
-	}
-	f := builtin.AsFault(err)
-	if f == nil {
-		return err
-	}
-	if isEval && f.Cause != nil && errors.Is(f.Cause, err) {
-		f.What = eval.Msg // an error of the language itself
-		if m.run != nil && m.run.Planned != nil && strings.Contains(eval.Msg, opaqueType) {
-			return &builtin.Stop{Kind: builtin.PlanEnds, What: "a value that only the run will know is needed: " + eval.Msg, At: lastOf(positions(eval.CallStack))}
+	raised := &language.Raised{Stack: positions(eval.CallStack)}
+	f, isFault := errors.AsType[*builtin.Fault](err)
+	_, isStop := errors.AsType[*builtin.Stop](err)
+	if !isStop && (!isFault || f == nil) {
+		raised.Own = eval.Msg
+		if m.Run != nil && m.Run.Planned != nil && strings.Contains(eval.Msg, opaqueType) && m.Halted() == nil && m.Ctx.Err() == nil {
+			return &builtin.Stop{Kind: builtin.PlanEnds, What: "a value that only the run will know is needed: " + eval.Msg, At: language.Last(raised.Stack)}
 		}
 	}
-	if isEval && f.Stack == nil {
-		f.Stack = positions(eval.CallStack)
-	}
-	return f
+	return m.Outcome(err, raised)
 }
 
 // positions are the playbook's own lines in a call stack, outermost first.
@@ -142,13 +81,6 @@ func positions(stack starlark.CallStack) []builtin.Position {
 		}
 	}
 	return out
-}
-
-func lastOf(p []builtin.Position) builtin.Position {
-	if len(p) == 0 {
-		return builtin.Position{}
-	}
-	return p[len(p)-1]
 }
 
 // callback is a function of the playbook in the hands of a built-in.

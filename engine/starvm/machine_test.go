@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 )
 
 const endless = `
@@ -25,8 +26,8 @@ func TestCancelled(t *testing.T) {
 	for name, main := range map[string]string{"alone": "turn(0)", "in branches": "parallel(turn, [1, 2, 3])", "in a callback": "do(turn, [1])"} {
 		t.Run(name, func(t *testing.T) {
 			p := &probe{}
-			l := p.language()
-			l.Limits = Limits{}
+			l := p.definitions()
+			l.Limits = language.Limits{}
 			playbook, err := load(t.Context(), l, endless+"def main():\n    m.look(1)\n    "+main+"\n")
 			if err != nil {
 				t.Fatal(err)
@@ -54,8 +55,8 @@ func TestCancelled(t *testing.T) {
 func TestCancelledWhileLoading(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	l := (&probe{}).language()
-	l.Limits = Limits{}
+	l := (&probe{}).definitions()
+	l.Limits = language.Limits{}
 	_, err := load(ctx, l, "x = [i for i in range(1000000000000)]\ndef main():\n    pass\n")
 	if err == nil {
 		t.Error("it loads")
@@ -153,7 +154,7 @@ func TestFaultsHaveTheirPlace(t *testing.T) {
 
 func TestSteps(t *testing.T) {
 	p := &probe{}
-	l := p.language()
+	l := p.definitions()
 	l.Limits.Steps = 1e6
 	playbook, err := load(t.Context(), l, endless+"def main():\n    parallel(turn, [1, 2])\n")
 	if err != nil {
@@ -167,7 +168,7 @@ func TestSteps(t *testing.T) {
 
 // TestTruth is what wait_until asks.
 func TestTruth(t *testing.T) {
-	m := newMachine(t.Context(), nil, Limits{})
+	m := newMachine(t.Context(), nil, language.Limits{})
 	fn := &callback{}
 	for name, want := range map[string]struct {
 		neutral any

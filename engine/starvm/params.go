@@ -2,13 +2,13 @@ package starvm
 
 import (
 	"fmt"
-	"reflect"
 	"regexp"
 	"strings"
 
 	"go.starlark.net/starlark"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 	"nixmox/engine/source"
 )
 
@@ -35,19 +35,19 @@ func params(main *starlark.Function) ([]builtin.Param, error) {
 		p := builtin.Param{Name: name, Doc: d.doc, Env: d.env, At: position(pos)}
 		value := main.ParamDefault(i)
 		p.Required = value == nil
-		p.Type, err = paramType(d.typ, value)
+		var given any
+		if !p.Required {
+			given, err = (&strand{}).inbound().neutral(value, nil)
+		}
+		if err == nil {
+			p.Type, err = language.ParamType("Args", d.typ, !p.Required, given)
+		}
 		if err != nil {
 			bad(p.At, "parameter %s: %v", name, err)
 			continue
 		}
-		if value != nil && value != starlark.None {
-			neutral, err := (&strand{}).inbound().neutral(value, p.Type)
-			if err == nil {
-				p.Default, err = p.Type.Convert(neutral)
-			}
-			if err != nil {
-				bad(p.At, "parameter %s: its default: %v", name, err)
-			}
+		if p.Default, err = language.Default(p.Type, given); err != nil {
+			bad(p.At, "parameter %s: its default: %v", name, err)
 		}
 		out = append(out, p)
 	}
@@ -60,49 +60,6 @@ func params(main *starlark.Function) ([]builtin.Param, error) {
 		return nil, problems
 	}
 	return out, nil
-}
-
-// typeNames are the words of an Args section for the types of parameters.
-var typeNames = map[string]*builtin.Type{
-	"string":   builtin.TypeOf(reflect.TypeFor[string]()),
-	"int":      builtin.TypeOf(reflect.TypeFor[int64]()),
-	"float":    builtin.TypeOf(reflect.TypeFor[float64]()),
-	"bool":     builtin.TypeOf(reflect.TypeFor[bool]()),
-	"duration": builtin.TypeOf(reflect.TypeFor[builtin.Duration]()),
-	"size":     builtin.TypeOf(reflect.TypeFor[builtin.Bytes]()),
-	"list":     builtin.TypeOf(reflect.TypeFor[[]string]()),
-	"ints":     builtin.TypeOf(reflect.TypeFor[[]int64]()),
-}
-
-func paramType(named string, value starlark.Value) (*builtin.Type, error) {
-	if named != "" {
-		t, ok := typeNames[named]
-		if !ok {
-			return nil, fmt.Errorf("its type in Args is %q; there are string, int, float, bool, duration, size, list, ints", named)
-		}
-		return t, nil
-	}
-	switch v := value.(type) {
-	case nil, starlark.String:
-		return typeNames["string"], nil
-	case starlark.Bool:
-		return typeNames["bool"], nil
-	case starlark.Int:
-		return typeNames["int"], nil
-	case starlark.Float:
-		return typeNames["float"], nil
-	case *starlark.List:
-		if v.Len() == 0 {
-			return nil, fmt.Errorf("its default [] needs a type in Args: name (list): text")
-		}
-		if _, ok := v.Index(0).(starlark.Int); ok {
-			return typeNames["ints"], nil
-		}
-		return typeNames["list"], nil
-	case starlark.NoneType:
-		return nil, fmt.Errorf("its default None needs a type in Args: name (string): text")
-	}
-	return nil, fmt.Errorf("a %s cannot be the default of a flag", value.Type())
 }
 
 type described struct{ typ, env, doc string }

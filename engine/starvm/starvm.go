@@ -7,15 +7,13 @@ package starvm
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
 
 	"nixmox/engine/builtin"
-	"nixmox/engine/policy"
+	"nixmox/engine/language"
 	"nixmox/engine/source"
 )
 
@@ -24,34 +22,15 @@ import (
 // formatters can read them.
 var options = &syntax.FileOptions{Set: true}
 
-// Language is Starlark with the functions that playbooks can call.
-type Language struct {
-	Modules []builtin.Module
-	AtHand  []builtin.Func // always at hand, without a module
-	Limits  Limits
-}
-
-// Playbook is a loaded playbook: its top level has run, its globals are
-// frozen, its main waits.
-type Playbook struct {
-	Doc    string // the file's docstring: its help
-	Needs  []policy.Need
-	Params []builtin.Param
-	Graph  *source.Graph
-
-	main   *starlark.Function
-	limits Limits
-}
-
 // Load reads a playbook with all that it loads and runs their top levels,
 // during which only pure functions answer. What is wrong with the playbook
 // comes back as *source.Problem or source.Problems.
-func (l *Language) Load(ctx context.Context, roots source.Roots, name string) (*Playbook, error) {
+func Load(ctx context.Context, d language.Definitions, roots source.Roots, name string) (*language.Playbook, error) {
 	graph, parsed, err := parse(roots, name)
 	if err != nil {
 		return nil, err
 	}
-	p := &Playbook{Graph: graph, limits: l.Limits}
+	p := &language.Playbook{Graph: graph}
 	var problems source.Problems
 	for f, tree := range parsed {
 		needs, found := readNeeds(tree, f == graph.Main)
@@ -62,18 +41,22 @@ func (l *Language) Load(ctx context.Context, roots source.Roots, name string) (*
 		return nil, problems
 	}
 	p.Doc = docstring(parsed[graph.Main])
-	globals, err := l.runTopLevels(ctx, graph, parsed)
+	p.Uses = func() []language.Used { return uses(graph, parsed, d.Modules) }
+	globals, err := runTopLevels(ctx, d, graph, parsed)
 	if err != nil {
 		return nil, err
 	}
 	main, ok := globals["main"].(*starlark.Function)
 	if !ok {
-		return nil, &source.Problem{At: builtin.Position{File: graph.Main.Shown}, What: "there is no main",
-			Hint: "a playbook has a function main; its parameters are the playbook's flags"}
+		return nil, language.NoMain(graph)
 	}
-	p.main = main
-	p.Params, err = params(main)
-	return p, err
+	if p.Params, err = params(main); err != nil {
+		return nil, err
+	}
+	p.Main = func(ctx context.Context, run *builtin.Run, values map[string]any) error {
+		return callMain(newMachine(ctx, run, d.Limits), main, p.Params, values)
+	}
+	return p, nil
 }
 
 // parse reads a file with all that it loads.
@@ -92,9 +75,9 @@ func parse(roots source.Roots, name string) (*source.Graph, map[*source.File]*sy
 
 // runTopLevels executes each file once, after those that it loads, and
 // returns the globals of the playbook itself.
-func (l *Language) runTopLevels(ctx context.Context, graph *source.Graph, parsed map[*source.File]*syntax.File) (starlark.StringDict, error) {
-	predeclared := l.predeclared()
-	m := newMachine(ctx, nil, l.Limits)
+func runTopLevels(ctx context.Context, d language.Definitions, graph *source.Graph, parsed map[*source.File]*syntax.File) (starlark.StringDict, error) {
+	predeclared := predeclared(d)
+	m := newMachine(ctx, nil, d.Limits)
 	done := map[*source.File]starlark.StringDict{}
 	for _, f := range graph.Files {
 		program, err := starlark.FileProgram(parsed[f], predeclared.Has)
@@ -107,7 +90,7 @@ func (l *Language) runTopLevels(ctx context.Context, graph *source.Graph, parsed
 		}
 		globals, err := program.Init(thread, predeclared)
 		if err != nil {
-			return nil, m.loadProblem(err)
+			return nil, language.LoadProblem(m.outcome(err))
 		}
 		globals.Freeze()
 		done[f] = globals
@@ -115,17 +98,17 @@ func (l *Language) runTopLevels(ctx context.Context, graph *source.Graph, parsed
 	return done[graph.Main], nil
 }
 
-func (l *Language) predeclared() starlark.StringDict {
+func predeclared(d language.Definitions) starlark.StringDict {
 	names := starlark.StringDict{
 		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
 		"json":   jsonModule,
 		"needs":  starlark.NewBuiltin("needs", needsWasRead),
 	}
-	for i := range l.AtHand {
-		names[l.AtHand[i].Name] = bind(&l.AtHand[i])
+	for i := range d.AtHand {
+		names[d.AtHand[i].Name] = bind(&d.AtHand[i])
 	}
-	for i := range l.Modules {
-		m := &l.Modules[i]
+	for i := range d.Modules {
+		m := &d.Modules[i]
 		members := starlark.StringDict{}
 		for j := range m.Funcs {
 			members[m.Funcs[j].Name] = bind(&m.Funcs[j])
@@ -136,24 +119,19 @@ func (l *Language) predeclared() starlark.StringDict {
 	return names
 }
 
-// Main runs the playbook's main with the parameters, neutral values by name.
-// The error is a *builtin.Fault or a *builtin.Stop.
-func (p *Playbook) Main(ctx context.Context, run *builtin.Run, values map[string]any) error {
-	m := newMachine(ctx, run, p.limits)
-	kwargs := make([]starlark.Tuple, 0, len(p.Params))
-	for _, param := range p.Params {
+func callMain(m *machine, main *starlark.Function, params []builtin.Param, values map[string]any) error {
+	kwargs := make([]starlark.Tuple, 0, len(params))
+	for _, param := range params {
 		v, err := m.value(values[param.Name])
 		if err != nil {
 			return err
 		}
 		kwargs = append(kwargs, starlark.Tuple{starlark.String(param.Name), v})
 	}
-	thread := m.thread("main", builtin.BranchFrom(ctx))
-	_, err := starlark.Call(thread, p.main, nil, kwargs)
+	thread := m.thread("main", builtin.BranchFrom(m.Ctx))
+	_, err := starlark.Call(thread, main, nil, kwargs)
 	err = m.outcome(err)
-	if stop, ok := errors.AsType[*builtin.Stop](err); ok && stop.Kind == builtin.PlanEnds {
-		m.stop.Store(nil) // what was deferred is planned all the same
-	}
+	m.Resume(err)
 	return err
 }
 
@@ -176,29 +154,8 @@ func resolveProblems(err error) error {
 	return problems
 }
 
-// loadProblem makes a Problem of what went wrong at the top level.
-func (m *machine) loadProblem(err error) error {
-	err = m.outcome(err)
-	if f, ok := errors.AsType[*builtin.Fault](err); ok {
-		p := &source.Problem{What: f.Error(), Hint: f.Hint}
-		if n := len(f.Stack); n > 0 {
-			p.At = f.Stack[n-1]
-		}
-		return p
-	}
-	if s, ok := errors.AsType[*builtin.Stop](err); ok {
-		return &source.Problem{At: s.At, What: s.What, Hint: s.Hint}
-	}
-	return err
-}
-
 func position(p syntax.Position) builtin.Position {
 	return builtin.Position{File: p.Filename(), Line: int(p.Line), Col: int(p.Col)}
-}
-
-// Known reports whether a file is a Starlark playbook, by its name.
-func Known(name string) bool {
-	return fs.ValidPath(name) && len(name) > 5 && name[len(name)-5:] == ".star"
 }
 
 // needsWasRead answers needs() when the top level runs: its arguments were
@@ -206,5 +163,3 @@ func Known(name string) bool {
 func needsWasRead(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
 	return starlark.None, nil
 }
-
-var errNotWhileLoading = fmt.Errorf("may only be called from main: while a playbook loads, only pure functions answer")

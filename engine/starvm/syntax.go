@@ -7,6 +7,7 @@ import (
 	"go.starlark.net/syntax"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 	"nixmox/engine/policy"
 	"nixmox/engine/source"
 )
@@ -113,33 +114,23 @@ func isIdent(e syntax.Expr, name string) bool {
 	return ok && id.Name == name
 }
 
-// Used is a use of MODULE.FUNCTION in the text of a playbook.
-type Used struct {
-	Module, Name string
-	At           builtin.Position
-}
-
-// Uses finds every MODULE.FUNCTION in the files of a playbook, for a check
-// that says what a run would be denied. Names that a file defines itself
-// hide modules and are not looked into.
-func Uses(p *Playbook, modules []builtin.Module) []Used {
+// uses finds every MODULE.FUNCTION in the files of a playbook. Names that
+// a file defines itself hide modules and are not looked into.
+func uses(graph *source.Graph, parsed map[*source.File]*syntax.File, modules []builtin.Module) []language.Used {
 	isModule := map[string]bool{}
 	for _, m := range modules {
 		isModule[m.Name] = true
 	}
-	var uses []Used
-	for _, f := range p.Graph.Files {
-		tree, err := options.Parse(f.Shown, f.Text, 0)
-		if err != nil {
-			continue // it has been parsed before, or there were no Playbook
-		}
+	var uses []language.Used
+	for _, f := range graph.Files {
+		tree := parsed[f]
 		syntax.Walk(tree, func(n syntax.Node) bool {
 			dot, ok := n.(*syntax.DotExpr)
 			if !ok {
 				return true
 			}
 			if id, ok := dot.X.(*syntax.Ident); ok && isModule[id.Name] && !binds(tree, id.Name) {
-				uses = append(uses, Used{Module: id.Name, Name: dot.Name.Name, At: position(dot.Name.NamePos)})
+				uses = append(uses, language.Used{Module: id.Name, Name: dot.Name.Name, At: position(dot.Name.NamePos)})
 			}
 			return true
 		})

@@ -8,12 +8,13 @@ import (
 	"testing/fstest"
 
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 	"nixmox/engine/source"
 )
 
-func loadTests(ctx context.Context, text string) (*Tests, error) {
+func loadTests(ctx context.Context, text string) (*language.Tests, error) {
 	root := fstest.MapFS{"p_test.star": &fstest.MapFile{Data: []byte(text)}, "lib.star": &fstest.MapFile{Data: []byte("def test_not_here():\n    pass\n")}}
-	return (&probe{}).language().LoadTests(ctx, source.Roots{Playbook: root}, "p_test.star")
+	return LoadTests(ctx, (&probe{}).definitions(), source.Roots{Playbook: root}, "p_test.star")
 }
 
 func TestFilesOfTests(t *testing.T) {
@@ -65,7 +66,7 @@ def test_c():
 	}
 	p := &probe{}
 	for i, want := range []string{"guest is missing", "unhandled index operation int[int]", "cannot append to frozen list"} {
-		err := file.Call(builtin.WithBranch(t.Context(), builtin.NewBranch()), p.run(), file.List[i])
+		err := file.List[i].Call(builtin.WithBranch(t.Context(), builtin.NewBranch()), p.run())
 		f, ok := errors.AsType[*builtin.Fault](err)
 		if !ok || !strings.Contains(f.Error(), want) || len(f.Stack) == 0 {
 			t.Errorf("%s: %v, want a fault that says %q and where", file.List[i].Name, err, want)
@@ -76,10 +77,15 @@ def test_c():
 	}
 }
 
+func seen(v builtin.Value) language.Value {
+	x, _ := Inspect(v)
+	return x
+}
+
 // inspect calls a function of this package with values that a playbook made.
 func inspect(t *testing.T, expressions string, look func(values []builtin.Value)) {
 	t.Helper()
-	l := (&probe{}).language()
+	l := (&probe{}).definitions()
 	l.AtHand = append(l.AtHand, builtin.NewPure("look", "L.", func(_ context.Context, a struct {
 		Values []builtin.Value `name:"values"`
 	}) (struct{}, error) {
@@ -87,7 +93,7 @@ func inspect(t *testing.T, expressions string, look func(values []builtin.Value)
 		return struct{}{}, nil
 	}))
 	root := fstest.MapFS{"p.star": &fstest.MapFile{Data: []byte("def main():\n    look([" + expressions + "])\n")}}
-	p, err := l.Load(t.Context(), source.Roots{Playbook: root}, "p.star")
+	p, err := Load(t.Context(), l, source.Roots{Playbook: root}, "p.star")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,40 +104,37 @@ func inspect(t *testing.T, expressions string, look func(values []builtin.Value)
 
 func TestInspect(t *testing.T) {
 	inspect(t, `[1, "a"], [1, "a"], {1: [2]}, "x\ny", m.flat(name = "n", n = 1), m.flat(name = "n", n = 1), None`, func(v []builtin.Value) {
-		if equal, err := Equal(v[0], v[1]); err != nil || !equal {
+		if equal, err := seen(v[0]).Equal(v[1]); err != nil || !equal {
 			t.Errorf("%v %v", equal, err)
 		}
-		if equal, err := Equal(v[0], v[2]); err != nil || equal {
+		if equal, err := seen(v[0]).Equal(v[2]); err != nil || equal {
 			t.Errorf("%v %v", equal, err)
 		}
-		if equal, err := Equal(v[4], v[5]); err != nil || !equal {
+		if equal, err := seen(v[4]).Equal(v[5]); err != nil || !equal {
 			t.Errorf("%v %v", equal, err)
 		}
-		if has, err := Has(v[3], v[3]); err != nil || !has {
+		if has, err := seen(v[3]).Has(v[3]); err != nil || !has {
 			t.Errorf("%v %v", has, err)
 		}
-		if _, err := Has(v[3], v[0]); err == nil {
+		if _, err := seen(v[3]).Has(v[0]); err == nil {
 			t.Error("a list in a text")
 		}
-		if Truth(v[6]) || !Truth(v[0]) {
+		if seen(v[6]).True() || !seen(v[0]).True() {
 			t.Error("truth")
 		}
 		for i, want := range map[int]string{0: "1|\"a\"", 2: "1: [2]", 3: "x|y", 4: "name = \"n\"|n = 1", 6: ""} {
-			if _, lines := Show(v[i]); strings.Join(lines, "|") != want {
+			if _, lines := seen(v[i]).Show(); strings.Join(lines, "|") != want {
 				t.Errorf("lines %q, want %q", lines, want)
 			}
 		}
-		if text, _ := Show(v[0]); text != `[1, "a"]` {
+		if text, _ := seen(v[0]).Show(); text != `[1, "a"]` {
 			t.Errorf("text %s", text)
 		}
-		if n, err := Neutral(v[4]); err != nil || n.(*builtin.Record).Values[0] != "n" {
+		if n, err := seen(v[4]).Neutral(); err != nil || n.(*builtin.Record).Values[0] != "n" {
 			t.Errorf("%v %v", n, err)
 		}
 	})
-	if _, err := Equal(1, 2); err == nil {
-		t.Error("values of Go are equal or not")
-	}
-	if text, lines := Show(7); text != "7" || lines != nil {
-		t.Error(text, lines)
+	if _, ok := Inspect(7); ok {
+		t.Error("a value of Go is one of Starlark")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -32,10 +33,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	lib := proxmox.NewClient(base.String(),
-		proxmox.WithHTTPClient(&http.Client{Transport: rt}),
-		proxmox.WithAPIToken(cfg.TokenID, cfg.Token.text),
-		proxmox.WithUserAgent("nixmox"))
+	lib := proxmox.NewClient(base.String(), proxmox.WithHTTPClient(&http.Client{Transport: rt}), proxmox.WithUserAgent("nixmox"))
 	return &Client{cfg: cfg, base: base, lib: lib, rt: rt, localLink: "/etc/pve/local"}, nil
 }
 
@@ -132,28 +130,37 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 		}
 	}
 	var data json.RawMessage
-	if err := c.lib.Req(ctx, method, full, body, &data); err != nil {
+	if err := c.lib.Req(context.WithValue(ctx, answerKey{}, &data), method, full, body, nil); err != nil {
 		return c.faultOf(ctx, method, path, err)
 	}
 	return c.decode(method, path, data, out)
 }
 
 func (c *Client) decode(method, path string, data json.RawMessage, out any) error {
-	null := len(data) == 0 || string(data) == "null"
-	if raw, ok := out.(*json.RawMessage); ok {
-		if null {
-			data = json.RawMessage("null")
+	raw, asIs := out.(*json.RawMessage)
+	if asIs || out == nil {
+		if !json.Valid(data) {
+			return c.senseless(method, path, excerpt(data), errNotProxmox)
 		}
-		*raw = data
+		if asIs {
+			*raw = data
+		}
 		return nil
 	}
-	if out == nil || null && method != http.MethodGet {
-		return nil
-	}
-	if null {
+	if string(data) == "null" {
+		if method != http.MethodGet {
+			return nil
+		}
 		return c.senseless(method, path, "an answer without data", nil)
 	}
-	if err := json.Unmarshal(data, out); err != nil {
+	var err error
+	list := reflect.ValueOf(out).Elem()
+	if fields := recordFields(list.Type()); fields != nil {
+		err = decodeRecords(data, list, fields)
+	} else {
+		err = json.Unmarshal(data, out)
+	}
+	if err != nil {
 		return c.senseless(method, path, err.Error(), err)
 	}
 	return nil

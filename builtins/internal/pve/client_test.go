@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -342,5 +343,77 @@ func TestConnections(t *testing.T) {
 	}
 	if rt := c.rt.reads; rt.IdleConnTimeout >= 5*time.Second || rt.MaxIdleConnsPerHost != 8 || rt.TLSClientConfig.MinVersion < 0x0303 {
 		t.Error("limits")
+	}
+}
+
+// Proxmox closes after every error and after 5 s without a request, whether or
+// not it says so before. The next request comes through all the same, and a
+// change is sent once.
+func TestCutConnections(t *testing.T) {
+	var changes atomic.Int64
+	c, clk := host(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			changes.Add(1)
+		}
+		conn, buf, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = buf.WriteString("HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 10\r\n\r\n{\"data\":1}")
+		_ = buf.Flush()
+		_ = conn.Close()
+	}))
+	ctx := context.Background()
+	for range 5 {
+		if err := c.Get(ctx, "/x", nil, nil); err != nil {
+			t.Error(err)
+		}
+		if err := c.Post(ctx, "/x", nil, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if changes.Load() != 5 || len(clk.slept) != 0 {
+		t.Error(changes.Load(), clk.slept)
+	}
+}
+
+// Proxmox says 501 of a body above 512 KiB, as it does of an unknown method.
+func TestTooMuchInOneRequest(t *testing.T) {
+	reason := "for data too large"
+	c, _ := host(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, 501, reason, "") }))
+	f := fault(t, c.Post(context.Background(), "/x", nil, nil), builtin.Invalid)
+	if !strings.Contains(f.Hint, "512 KiB") {
+		t.Error(f.Hint)
+	}
+	reason = "Method 'POST /x' not implemented"
+	f = fault(t, c.Post(context.Background(), "/x", nil, nil), builtin.Failed)
+	if !strings.Contains(f.Hint, "does not have that call") {
+		t.Error(f.Hint)
+	}
+}
+
+// bug 13: go-proxmox can print requests and bodies, with the passwords in them.
+func TestNothingIsPrinted(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr := os.Stdout, os.Stderr
+	os.Stdout, os.Stderr = w, w
+	defer func() { os.Stdout, os.Stderr = stdout, stderr }()
+	c, _ := host(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			answer(w, 400, "no", `{"errors":{"x":"y"}}`)
+			return
+		}
+		data(w, "done")
+	}))
+	_ = c.Get(context.Background(), "/x", nil, nil)
+	_ = c.Post(context.Background(), "/nodes/pve1/qemu/100/agent/set-user-password", map[string]any{"password": testPassword}, nil)
+	_ = w.Close()
+	printed, err := io.ReadAll(r)
+	if err != nil || len(printed) != 0 {
+		t.Errorf("%s %v", printed, err)
 	}
 }

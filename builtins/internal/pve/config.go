@@ -12,11 +12,14 @@ import (
 	"nixmox/engine/builtin"
 )
 
-// Config says which Proxmox VE host, and as whom.
+// Config says which Proxmox VE host, and as whom: by an API token, or as a user
+// with a password.
 type Config struct {
 	URL         string // https://host:8006, the port may be left out
 	TokenID     string // USER@REALM!NAME
-	Token       Token  // its secret
+	Token       Secret // its secret
+	User        string // USER@REALM, instead of a token
+	Password    Secret
 	Fingerprint string // SHA-256 of the host's certificate, as Proxmox shows it
 	CAFile      string // PEM file; with neither of the two: the system's roots
 	// Mounts are local folders where a storage's files are (the folder that
@@ -39,6 +42,7 @@ const defaultPoll = 250 * time.Millisecond
 var (
 	// Proxmox: user ids are anything but white space, ':' and '/', before the
 	// last '@'; realms and token names start with a letter.
+	userGrammar    = regexp.MustCompile(`^[^\s:/!]+@[A-Za-z][A-Za-z0-9._-]+$`)
 	tokenIDGrammar = regexp.MustCompile(`^[^\s:/!]+@[A-Za-z][A-Za-z0-9._-]+![A-Za-z][A-Za-z0-9._-]+$`)
 	secretGrammar  = regexp.MustCompile(`^[!-~]+$`)
 )
@@ -53,12 +57,18 @@ func (cfg *Config) check() (*url.URL, error) {
 	case err != nil || u.Scheme != "https" || u.Hostname() == "":
 		return nil, bad("url = %q: want https://HOST:8006", redactUser(cfg.URL))
 	case u.User != nil:
-		return nil, bad("url holds a user or a password: nixmox knows API tokens only")
+		return nil, bad("url holds a user or a password: they have keys of their own")
 	case u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" && strings.Trim(u.Path, "/") != "api2/json":
 		return nil, bad("url = %q: want https://HOST:8006 and nothing behind it", cfg.URL)
-	case !tokenIDGrammar.MatchString(cfg.TokenID):
+	case cfg.TokenID != "" && cfg.User != "":
+		return nil, bad("token_id and user exclude each other")
+	case cfg.User != "" && !userGrammar.MatchString(cfg.User):
+		return nil, bad("user = %q: want USER@REALM, such as root@pam", cfg.User)
+	case cfg.User != "" && cfg.Password.text == "":
+		return nil, bad("the password of %s is empty", cfg.User)
+	case cfg.User == "" && !tokenIDGrammar.MatchString(cfg.TokenID):
 		return nil, bad("token_id = %q: want USER@REALM!NAME, such as nixmox@pve!runs", cfg.TokenID)
-	case !secretGrammar.MatchString(cfg.Token.text):
+	case cfg.User == "" && !secretGrammar.MatchString(cfg.Token.text):
 		return nil, bad("the secret of the token %s is empty or has characters that none has", cfg.TokenID)
 	case cfg.Fingerprint != "" && cfg.CAFile != "":
 		return nil, bad("fingerprint and ca_file exclude each other")

@@ -21,6 +21,8 @@ type APIError struct {
 	Reason       string            // in Proxmox's own words
 	Fields       map[string]string // what is wrong with which parameter
 	Method, Path string            // the path without its query
+
+	bare bool // a refusal without a body
 }
 
 func (e *APIError) Error() string {
@@ -34,7 +36,7 @@ func (e *APIError) Error() string {
 // apiError reads an answer. Bodies are empty on 401, 595 and 596, and HTML
 // behind a proxy; then the status line is all there is.
 func apiError(req *http.Request, res *http.Response, body []byte) *APIError {
-	e := &APIError{Status: res.StatusCode, Method: req.Method, Path: strings.TrimPrefix(req.URL.Path, "/api2/json")}
+	e := &APIError{Status: res.StatusCode, Method: req.Method, Path: strings.TrimPrefix(req.URL.Path, "/api2/json"), bare: len(body) == 0}
 	_, e.Reason, _ = strings.Cut(res.Status, " ")
 	var said struct {
 		Message Text            `json:"message"`
@@ -67,6 +69,9 @@ func oneLine(text string) string {
 // InDoubt reports, of the error of a change, that it may have been made all
 // the same: it was sent, and no answer says what became of it.
 func InDoubt(err error) bool {
+	if _, ok := errors.AsType[*noLogin](err); ok {
+		return false
+	}
 	if e, ok := errors.AsType[*APIError](err); ok {
 		// 595 is a connection that did not come about; with 596 and above the
 		// request was on its way. 502 and 504 are a proxy's.
@@ -94,12 +99,19 @@ func untrusted(err error) bool {
 
 // faultOf makes a Fault of what a request ended with.
 func (c *Client) faultOf(ctx context.Context, method, path string, err error) error {
-	if e, ok := errors.AsType[*APIError](err); ok {
-		e.Reason = c.scrub(e.Reason)
-		for name := range e.Fields {
-			e.Fields[name] = c.scrub(e.Fields[name])
+	if e, ok := errors.AsType[*noLogin](err); ok {
+		if _, ok := errors.AsType[*builtin.Fault](e.err); ok {
+			return e
 		}
-		return c.answered(e)
+		return &noLogin{c.faultOf(ctx, http.MethodPost, ticketPath, e.err)}
+	}
+	if e, ok := errors.AsType[*APIError](err); ok {
+		clean := *e // calls that waited for the same login share e
+		clean.Reason, clean.Fields = c.scrub(e.Reason), maps.Clone(e.Fields)
+		for name, text := range clean.Fields {
+			clean.Fields[name] = c.scrub(text)
+		}
+		return c.answered(&clean)
 	}
 	lost, _ := errors.AsType[*noAnswer](err)
 	sent := lost != nil && lost.sent
@@ -156,6 +168,12 @@ func (c *Client) answered(e *APIError) error {
 	switch e.Status {
 	case http.StatusUnauthorized:
 		f.Kind = builtin.Forbidden
+		switch {
+		case e.Path == ticketPath: // Proxmox says no more than that, lest users be guessed
+			return f.Hinting("is the password of %s right, and is the user enabled, not expired, and of that realm? See `pveum user list`", c.cfg.User)
+		case c.cfg.User != "":
+			return f.Hinting("the ticket that %s just got was refused: are the clocks of the cluster's nodes in step?", c.cfg.User)
+		}
 		return f.Hinting("the token %s is unknown, its secret is wrong, or it has expired: see `pveum user token list %s`",
 			c.cfg.TokenID, strings.SplitN(c.cfg.TokenID, "!", 2)[0])
 	case http.StatusForbidden:
@@ -168,6 +186,10 @@ func (c *Client) answered(e *APIError) error {
 		}
 		return f
 	case http.StatusNotImplemented:
+		if strings.Contains(e.Reason, "too large") {
+			f.Kind = builtin.Invalid
+			return f.Hinting("Proxmox takes no more than 512 KiB in one request")
+		}
 		return f.Hinting("this version of Proxmox VE does not have that call")
 	case 502, 503, 504, 595, 596, 597, 598, 599:
 		f.Kind = builtin.Unreachable
@@ -231,25 +253,40 @@ func (c *Client) privilege(reason string) string {
 		if strings.Contains(reason, "root@pam") {
 			return "only root@pam may do this, and not through a token with privilege separation"
 		}
+		if c.cfg.User != "" {
+			return "look at what " + c.cfg.User + " may do: `pveum user permissions`"
+		}
 		return "look at what the token may do: `pveum user token permissions`"
 	}
-	return fmt.Sprintf("grant %s on %s (`pveum acl modify %s --roles ROLE --users/--tokens …`); a token with privilege separation needs its own ACL beside its user's: %s",
-		strings.ReplaceAll(m[2], "|", " or "), m[1], m[1], c.cfg.TokenID)
+	grant := fmt.Sprintf("grant %s on %s", strings.ReplaceAll(m[2], "|", " or "), m[1])
+	if c.cfg.User != "" {
+		return fmt.Sprintf("%s: `pveum acl modify %s --roles ROLE --users %s`", grant, m[1], c.cfg.User)
+	}
+	return fmt.Sprintf("%s (`pveum acl modify %s --roles ROLE --users/--tokens …`); a token with privilege separation needs its own ACL beside its user's: %s",
+		grant, m[1], c.cfg.TokenID)
 }
 
 func (c *Client) what(method, path string) string {
 	return method + " " + path + " on " + c.base.Host
 }
 
-// scrub takes the token's secret out of a text, should a host echo it.
+// aTicket is a ticket, also as it stands in a cookie.
+var aTicket = regexp.MustCompile(`PVE(?::|%3A)\S+?(?:::|%3A%3A)[A-Za-z0-9+/=%]+`)
+
+// scrub takes secrets out of a text, should a host echo one.
 func (c *Client) scrub(text string) string {
-	return strings.ReplaceAll(text, c.cfg.Token.text, redacted)
+	for _, secret := range []Secret{c.cfg.Token, c.cfg.Password} {
+		if secret.text != "" {
+			text = strings.ReplaceAll(text, secret.text, redacted)
+		}
+	}
+	return aTicket.ReplaceAllString(text, redacted)
 }
 
-// clean keeps an error as it is unless its text holds the secret.
+// clean keeps an error as it is unless its text holds a secret.
 func (c *Client) clean(err error) error {
-	if text := err.Error(); strings.Contains(text, c.cfg.Token.text) {
-		return errors.New(c.scrub(text))
+	if text := c.scrub(err.Error()); text != err.Error() {
+		return errors.New(text)
 	}
 	return err
 }

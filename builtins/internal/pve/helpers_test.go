@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -62,13 +63,13 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // host serves a handler as a Proxmox host would, over TLS and pinned.
-func host(t *testing.T, handler http.Handler) (*Client, *clock) {
+func host(t testing.TB, handler http.Handler) (*Client, *clock) {
 	t.Helper()
 	c, clk, _ := hostWith(t, handler, nil)
 	return c, clk
 }
 
-func hostWith(t *testing.T, handler http.Handler, change func(*Config)) (*Client, *clock, *httptest.Server) {
+func hostWith(t testing.TB, handler http.Handler, change func(*Config)) (*Client, *clock, *httptest.Server) {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(handler)
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
@@ -76,7 +77,7 @@ func hostWith(t *testing.T, handler http.Handler, change func(*Config)) (*Client
 	srv.StartTLS()
 	clk := newClock()
 	cfg := Config{
-		URL: srv.URL, TokenID: "root@pam!tok", Token: NewToken(testSecret), Fingerprint: fingerprint(srv.Certificate()),
+		URL: srv.URL, TokenID: "root@pam!tok", Token: NewSecret(testSecret), Fingerprint: fingerprint(srv.Certificate()),
 		Sleep: clk.Sleep, Now: clk.Now,
 	}
 	if change != nil {
@@ -179,4 +180,12 @@ func serve(w http.ResponseWriter, e pvetest.Recording) {
 
 func pemOf(cert *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+}
+
+func mustParse(text string) *url.URL {
+	u, err := url.Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return u
 }

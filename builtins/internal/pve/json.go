@@ -1,12 +1,14 @@
 package pve
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
 	"net/url"
 	"strconv"
 	"time"
+	"unicode/utf8"
 )
 
 // Perl does not tell numbers from strings, so the same field may come as 100,
@@ -21,7 +23,7 @@ func (n *Int) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	switch text {
+	switch string(text) {
 	case "", "false":
 		*n = 0
 		return nil
@@ -29,11 +31,11 @@ func (n *Int) UnmarshalJSON(data []byte) error {
 		*n = 1
 		return nil
 	}
-	if v, err := strconv.ParseInt(text, 10, 64); err == nil {
+	if v, err := strconv.ParseInt(string(text), 10, 64); err == nil {
 		*n = Int(v)
 		return nil
 	}
-	f, err := strconv.ParseFloat(text, 64)
+	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || math.IsNaN(f) || math.Abs(f) >= 1<<63 {
 		return fmt.Errorf("want a whole number, got %s", excerpt(data))
 	}
@@ -50,11 +52,11 @@ func (n *Float) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	if text == "" {
+	if len(text) == 0 {
 		*n = 0
 		return nil
 	}
-	f, err := strconv.ParseFloat(text, 64)
+	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 		return fmt.Errorf("want a number, got %s", excerpt(data))
 	}
@@ -71,7 +73,7 @@ func (b *Bool) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	switch text {
+	switch string(text) {
 	case "", "0", "false":
 		*b = false
 	case "1", "true":
@@ -109,20 +111,25 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// scalar is the text of a JSON string, number or truth value, "" of null.
-func scalar(data []byte) (string, error) {
+// scalar is the text of a JSON string, number or truth value, nothing of null.
+// It is part of data, unless that has escapes in it.
+func scalar(data []byte) ([]byte, error) {
 	if len(data) == 0 || string(data) == "null" {
-		return "", nil
+		return nil, nil
 	}
 	switch data[0] {
 	case '"':
+		// Nearly all strings of an answer are plain, and an answer has thousands.
+		if inside := data[1:]; len(inside) > 0 && bytes.IndexByte(inside, '"') == len(inside)-1 && bytes.IndexByte(inside, '\\') < 0 && utf8.Valid(inside) {
+			return inside[:len(inside)-1], nil
+		}
 		var s string
 		err := json.Unmarshal(data, &s)
-		return s, err
+		return []byte(s), err
 	case '{', '[':
-		return "", fmt.Errorf("want a single value, got %s", excerpt(data))
+		return nil, fmt.Errorf("want a single value, got %s", excerpt(data))
 	}
-	return string(data), nil
+	return data, nil
 }
 
 // addQuery writes one parameter as Proxmox reads it in a query. Whole numbers

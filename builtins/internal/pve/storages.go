@@ -59,7 +59,7 @@ func (l *CSV) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	*l = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ';' || r == ' ' })
+	*l = strings.FieldsFunc(string(text), func(r rune) bool { return r == ',' || r == ';' || r == ' ' })
 	slices.Sort(*l)
 	return nil
 }

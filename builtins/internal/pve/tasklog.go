@@ -1,6 +1,7 @@
 package pve
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -44,22 +45,30 @@ func (l *taskLog) read(ctx context.Context, stopped bool) error {
 		if err := l.c.once(ctx, http.MethodGet, taskPath(l.upid, "log"), query, nil, &page); err != nil {
 			return err
 		}
-		if start == 0 && placeholder(page, stopped) {
+		if more := l.take(start, page, stopped); !more {
 			return nil
 		}
-		slices.SortStableFunc(page, func(a, b logLine) int { return int(a.N - b.N) })
-		if len(page) > 0 {
-			l.lines = l.lines[:start]
-			for _, line := range page {
-				l.lines = append(l.lines, string(line.T))
-			}
-		}
-		if len(page) < logPage {
-			break
+	}
+}
+
+// take adds a page that begins at a line, counted from 0, and passes on what is
+// sure. It reports that there may be another page.
+func (l *taskLog) take(start int, page []logLine, stopped bool) (more bool) {
+	if start == 0 && placeholder(page, stopped) {
+		return false
+	}
+	slices.SortStableFunc(page, func(a, b logLine) int { return cmp.Compare(a.N, b.N) })
+	if len(page) > 0 {
+		l.lines = l.lines[:start]
+		for _, line := range page {
+			l.lines = append(l.lines, string(line.T))
 		}
 	}
+	if len(page) >= logPage {
+		return true
+	}
 	l.deliver(stopped)
-	return nil
+	return false
 }
 
 func (l *taskLog) deliver(stopped bool) {

@@ -26,13 +26,16 @@ const (
 	idleLimit = 4 * time.Second
 )
 
-// transport lets nothing but whole 2xx answers with data through to
-// go-proxmox, which would take a 595 for a success, lose the words of a 403,
-// and follow a redirect with the token in hand.
+// transport signs requests, and lets nothing but whole 2xx answers with data
+// through to go-proxmox, which would take a 595 for a success, lose the words
+// of a 403, follow a redirect with the token in hand, and let 19 of 20 fail
+// that log in at once.
 type transport struct {
-	host   string
+	base   *url.URL
 	reads  *http.Transport
 	writes *http.Transport
+	token  string // the Authorization header of an API token
+	login  *login // or nil
 }
 
 func newTransport(base *url.URL, cfg Config) (*transport, error) {
@@ -53,7 +56,13 @@ func newTransport(base *url.URL, cfg Config) (*transport, error) {
 	// would swallow the request, and nobody could tell whether it was read.
 	writes := reads.Clone()
 	writes.DisableKeepAlives = true
-	return &transport{host: base.Host, reads: reads, writes: writes}, nil
+	t := &transport{base: base, reads: reads, writes: writes}
+	if cfg.User == "" {
+		t.token = "PVEAPIToken=" + cfg.TokenID + "=" + cfg.Token.text
+	} else {
+		t.login = newLogin(cfg, t.askForTicket)
+	}
+	return t, nil
 }
 
 // noAnswer is a request without an answer that makes sense.
@@ -66,12 +75,51 @@ type noAnswer struct {
 func (e *noAnswer) Error() string { return e.err.Error() }
 func (e *noAnswer) Unwrap() error { return e.err }
 
-// RoundTrip is http.RoundTripper. It reads the whole body before it answers,
-// so that a line cut in the middle is an error here and nowhere else.
+// RoundTrip is http.RoundTripper. The answer it gives has no body: the data
+// are where answerKey says.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != "https" || req.URL.Host != t.host {
+	if req.URL.Scheme != t.base.Scheme || req.URL.Host != t.base.Host {
 		return nil, fmt.Errorf("refused to send a request to %s: it is not the configured host", req.URL.Host)
 	}
+	data, err := t.sendSigned(req)
+	if err != nil {
+		return nil, err
+	}
+	*req.Context().Value(answerKey{}).(*json.RawMessage) = data
+	return &http.Response{Status: "200 OK", StatusCode: http.StatusOK, Body: http.NoBody, Request: req}, nil
+}
+
+// sendSigned sends a request in the token's name, or with a ticket: the one
+// that is held, and once more with a new one if that was refused.
+func (t *transport) sendSigned(req *http.Request) (json.RawMessage, error) {
+	if t.login == nil {
+		signed := req.Clone(req.Context())
+		signed.Header.Set("Authorization", t.token)
+		return t.send(signed)
+	}
+	held, err := t.login.ticket(req.Context(), nil)
+	if err != nil {
+		return nil, err
+	}
+	data, err := t.send(held.sign(req))
+	if refused, _ := errors.AsType[*APIError](err); refused == nil || !mayHaveExpired(refused) {
+		return data, err
+	}
+	if held, err = t.login.ticket(req.Context(), held); err != nil {
+		return nil, err
+	}
+	again := held.sign(req)
+	if req.GetBody != nil {
+		if again.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	return t.send(again)
+}
+
+// send sends a request once. It reads the whole body before it answers, so
+// that a line cut in the middle is an error here and nowhere else.
+func (t *transport) send(req *http.Request) (json.RawMessage, error) {
 	var sent atomic.Bool
 	ctx, cancel := context.WithTimeoutCause(req.Context(), attemptLimit, fmt.Errorf("no answer within %v", attemptLimit))
 	defer cancel()
@@ -93,7 +141,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, lost(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	body, err := readBody(res)
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		// Whatever is left of the body, the status line says it all.
 		return nil, apiError(req, res, body)
@@ -104,26 +152,32 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if len(body) > maxAnswer {
 		return nil, senseless(fmt.Errorf("the answer is longer than %d MiB", maxAnswer>>20))
 	}
-	if err := hasData(body); err != nil {
-		return nil, senseless(err)
+	data, ok := dataOf(body)
+	if !ok {
+		return nil, senseless(fmt.Errorf("%w: %s", errNotProxmox, excerpt(body)))
 	}
-	res.Body = io.NopCloser(bytes.NewReader(body))
-	return res, nil
+	if keep, ok := req.Context().Value(besideKey{}).(*json.RawMessage); ok {
+		*keep = body
+	}
+	return data, nil
+}
+
+// answerKey finds, in a request's context, the *json.RawMessage that RoundTrip
+// leaves the answer's data in. The answer's body would be decoded three times
+// over in go-proxmox before we saw it.
+type answerKey struct{}
+
+// readBody reads one byte more than maxAnswer, so that too much is seen.
+func readBody(res *http.Response) ([]byte, error) {
+	var body bytes.Buffer
+	if n := res.ContentLength; n > 0 && n <= maxAnswer {
+		body.Grow(int(n) + bytes.MinRead) // else it would grow once more to see the end
+	}
+	_, err := body.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
+	return body.Bytes(), err
 }
 
 var errNotProxmox = errors.New("the answer is not one of Proxmox's API")
-
-// hasData refuses what is not {"data": …}: an empty body, a proxy's HTML.
-func hasData(body []byte) error {
-	var envelope map[string]json.RawMessage
-	if err := json.Unmarshal(body, &envelope); err != nil {
-		return fmt.Errorf("%w: %s", errNotProxmox, excerpt(body))
-	}
-	if _, ok := envelope["data"]; !ok {
-		return fmt.Errorf("%w: %s", errNotProxmox, excerpt(body))
-	}
-	return nil
-}
 
 func excerpt(body []byte) string {
 	text := strings.Join(strings.Fields(string(body)), " ")

@@ -54,7 +54,7 @@ func TestNoProxy(t *testing.T) {
 }
 
 func TestTokenIsNeverPrinted(t *testing.T) {
-	token := NewToken(testSecret)
+	token := NewSecret(testSecret)
 	cfg := Config{TokenID: "a@b!c", Token: token}
 	asJSON, _ := json.Marshal(cfg.Token)
 	text, _ := token.MarshalText()
@@ -134,7 +134,7 @@ func TestTrust(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	good := func() Config {
-		return Config{URL: "https://pve.example", TokenID: "nixmox@pve!runs", Token: NewToken("x")}
+		return Config{URL: "https://pve.example", TokenID: "nixmox@pve!runs", Token: NewSecret("x")}
 	}
 	for name, change := range map[string]func(*Config){
 		"http":             func(c *Config) { c.URL = "http://pve.example:8006" },
@@ -145,8 +145,8 @@ func TestConfig(t *testing.T) {
 		"broken":           func(c *Config) { c.URL = "https://root:pw@pve example" },
 		"no token name":    func(c *Config) { c.TokenID = "root@pam" },
 		"a line's end":     func(c *Config) { c.TokenID = "root@pam!a\nb" },
-		"no secret":        func(c *Config) { c.Token = Token{} },
-		"secret, line end": func(c *Config) { c.Token = NewToken("a\r\nX: y") },
+		"no secret":        func(c *Config) { c.Token = Secret{} },
+		"secret, line end": func(c *Config) { c.Token = NewSecret("a\r\nX: y") },
 		"short print":      func(c *Config) { c.Fingerprint = "AA:BB" },
 		"both":             func(c *Config) { c.Fingerprint, c.CAFile = strings.Repeat("ab", 32), "/x" },
 		"no such ca":       func(c *Config) { c.CAFile = "/no/such/file" },
@@ -155,6 +155,10 @@ func TestConfig(t *testing.T) {
 		"mount: name":      func(c *Config) { c.Mounts = map[string]string{"../x": "/mnt"} },
 		"mount: node":      func(c *Config) { c.Mounts = map[string]string{"-n/backup": "/mnt"} },
 		"local node":       func(c *Config) { c.LocalNode = "a/b" },
+		"token and user":   func(c *Config) { c.User, c.Password = "root@pam", NewSecret("x") },
+		"no realm":         func(c *Config) { c.TokenID, c.User, c.Password = "", "root", NewSecret("x") },
+		"no password":      func(c *Config) { c.TokenID, c.User = "", "root@pam" },
+		"neither":          func(c *Config) { c.TokenID = "" },
 	} {
 		cfg := good()
 		change(&cfg)

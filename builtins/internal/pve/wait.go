@@ -40,6 +40,11 @@ const slowestPoll = 2 * time.Second
 // goes on in Proxmox. When only the log could not be read at the end, the
 // TaskEnd is valid beside the error.
 func (c *Client) Wait(ctx context.Context, upid UPID, follow func(lineNumber int, line string)) (TaskEnd, error) {
+	return c.WaitUntil(ctx, upid, time.Time{}, follow)
+}
+
+// WaitUntil is Wait with an end on the client's clock; zero for none.
+func (c *Client) WaitUntil(ctx context.Context, upid UPID, until time.Time, follow func(lineNumber int, line string)) (TaskEnd, error) {
 	w := waiter{c: c, upid: upid, log: taskLog{c: c, upid: upid, follow: follow}}
 	for pause := c.cfg.Poll; ; pause = min(pause*3/2, max(slowestPoll, c.cfg.Poll)) {
 		err := w.look(ctx)
@@ -48,6 +53,9 @@ func (c *Client) Wait(ctx context.Context, upid UPID, follow func(lineNumber int
 		}
 		if err = w.bear(ctx, err); err != nil {
 			return w.end(), err
+		}
+		if !until.IsZero() && c.cfg.Now().After(until) {
+			return w.end(), w.leave(context.DeadlineExceeded)
 		}
 		if err := c.cfg.Sleep(ctx, pause); err != nil {
 			return w.end(), w.leave(err)

@@ -18,7 +18,7 @@ func labModule() builtin.Module {
 		newChange("guest", "Change a guest, or add one. What is not given stays, or is as usual.",
 			`lab.guest(200, kind = "lxc", node = "pve2", name = "new", tags = ["web"])`, (*session).changeGuest),
 		newChange("remove", "Remove a guest. Its archives stay.", `lab.remove(101)`, (*session).removeGuest),
-		newRead("guests", "All guests, by id.", `assert.eq(len(lab.guests()), 14)`, (*session).guests),
+		newRead("guests", "All guests, by id.", `check.eq(len(lab.guests()), 14)`, (*session).guests),
 		newChange("fault", "Have something go wrong from now on, as --lab-fault does.", `lab.fault("vzdump:101=fail")`, (*session).fault),
 		newChange("heal", "Have everything go well again from now on.", `lab.heal()`, (*session).heal),
 		newChange("clock", "Set the clock, or move it. It returns the time then. Without arguments it only looks.",
@@ -26,7 +26,7 @@ func labModule() builtin.Module {
 		newChange("archive", "Put an older copy of a guest on a storage.",
 			`old = lab.archive(101, "backup", age = "40d", verified = True)`, (*session).addArchive),
 		newRead("archives", "The archives on a storage, as their files say; of one guest, if one is named.",
-			`assert.eq(len(lab.archives("backup", guest = 101)), 10)`, (*session).archives),
+			`check.eq(len(lab.archives("backup", guest = 101)), 10)`, (*session).archives),
 		newChange("damage", "Spoil the file of an archive.",
 			`lab.damage(lab.archives("backup")[-1].volid, "flip")`, (*session).damage),
 		newChange("notes", "Write the notes of an archive.",
@@ -38,7 +38,7 @@ func labModule() builtin.Module {
 		newChange("storage", "Change what a storage keeps by itself, and how full it is.",
 			`lab.storage("backup", prune = "keep-last=3")`, (*session).storage),
 		newRead("tasks", "The tasks that Proxmox remembers, oldest first.",
-			`assert.eq(len(lab.tasks(kind = "vzdump")), 0)`, (*session).tasks),
+			`check.eq(len(lab.tasks(kind = "vzdump")), 0)`, (*session).tasks),
 	)
 }
 

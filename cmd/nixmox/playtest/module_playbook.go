@@ -5,17 +5,17 @@ import (
 	"io/fs"
 	"time"
 
+	"nixmox/engine"
 	"nixmox/engine/builtin"
 	"nixmox/engine/source"
-	"nixmox/engine/starvm"
 )
 
 func playbookModule() builtin.Module {
 	return builtin.NewModule("playbook", "Run and plan playbooks in the lab of the test.",
 		newChange("run", "Run a playbook in the lab. How it ends is in the result, not an error.",
-			"r = playbook.run(\"backup.star\", guests = [\"101\"])\nassert.eq(r.exit, 0)\nassert.eq(len(r.changes), 3)", (*session).runPlaybook),
+			"r = playbook.run(\"backup.star\", guests = [\"101\"])\ncheck.eq(r.exit, 0)\ncheck.eq(len(r.changes), 3)", (*session).runPlaybook),
 		newRead("plan", "Plan a playbook in the lab.",
-			"p = playbook.plan(\"backup.star\", guests = [\"101\"])\nassert.eq(p.plan_ends, \"\")", (*session).planPlaybook),
+			"p = playbook.plan(\"backup.star\", guests = [\"101\"])\ncheck.eq(p.plan_ends, \"\")", (*session).planPlaybook),
 	)
 }
 
@@ -31,7 +31,7 @@ type PlaybookArgs struct {
 type Ran struct {
 	Number   int      `name:"number" doc:"which run of the test this was, from 1"`
 	Exit     int      `name:"exit" doc:"the exit code that nixmox would have"`
-	End      string   `name:"end" doc:"done, failed, cancelled or suspended"`
+	End      string   `name:"ended" doc:"done, failed, cancelled or suspended"`
 	Error    string   `name:"error" doc:"what went wrong, or empty"`
 	Kind     string   `name:"kind" doc:"the error's kind, or empty"`
 	Hint     string   `name:"hint" doc:"what nixmox says to do now, or empty"`
@@ -74,13 +74,13 @@ func (s *session) planPlaybook(ctx context.Context, a PlaybookArgs) (Ran, error)
 }
 
 func (s *session) play(ctx context.Context, a PlaybookArgs, plan bool) (Ran, error) {
-	if !fs.ValidPath(a.Playbook) || !starvm.Known(a.Playbook) {
+	if _, ok := engine.NameOf(a.Playbook); !ok || !fs.ValidPath(a.Playbook) {
 		return Ran{}, builtin.Faultf(builtin.Invalid, "running %q", a.Playbook).Saying("it is no playbook in the folder of the test").
 			Hinting(`name it by its path from there: "backup.star"`)
 	}
 	how := Play{Params: map[string]any{}, Plan: plan, Timeout: time.Duration(a.Timeout), After: map[string]func() error{}}
 	for name, v := range a.Params {
-		neutral, err := starvm.Neutral(v)
+		neutral, err := engine.Inspect(v).Neutral()
 		if err != nil {
 			return Ran{}, err
 		}

@@ -1,10 +1,7 @@
 package playtest
 
 import (
-	"cmp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"nixmox/engine"
 	"nixmox/engine/builtin"
@@ -104,21 +101,5 @@ func (o *observer) hook(call string) {
 
 // settle puts the calls in the order of the call tree.
 func (o *observer) settle() {
-	slices.SortStableFunc(o.Calls, func(a, b *Call) int { return comparePlaces(a.Place, b.Place) })
-}
-
-func comparePlaces(a, b builtin.Place) int {
-	as, bs := strings.Split(string(a), "."), strings.Split(string(b), ".")
-	for i := range min(len(as), len(bs)) {
-		an, aErr := strconv.Atoi(as[i])
-		bn, bErr := strconv.Atoi(bs[i])
-		order := cmp.Compare(an, bn)
-		if aErr != nil || bErr != nil { // "defer" comes last
-			order = strings.Compare(as[i], bs[i])
-		}
-		if order != 0 {
-			return order
-		}
-	}
-	return cmp.Compare(len(as), len(bs))
+	slices.SortStableFunc(o.Calls, func(a, b *Call) int { return a.Place.Compare(b.Place) })
 }

@@ -18,8 +18,8 @@ import (
 
 	"nixmox/engine"
 	"nixmox/engine/builtin"
+	"nixmox/engine/language"
 	"nixmox/engine/source"
-	"nixmox/engine/starvm"
 )
 
 // Suffix is how the names of files of tests end.
@@ -67,11 +67,10 @@ func Find(paths []string) ([]string, error) {
 // File is a file of tests that checks.
 type File struct {
 	Path  string
-	Tests []starvm.Test
+	Tests []language.Test
 
 	dir   string
 	roots source.Roots
-	tests *starvm.Tests
 }
 
 // Open reads a file of tests. What is wrong with it comes back as
@@ -81,19 +80,18 @@ func Open(ctx context.Context, path string, std fs.FS) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	language := &starvm.Language{Modules: Modules(), AtHand: AtHand(), Limits: engine.DefaultLimits}
-	tests, err := language.LoadTests(ctx, roots, name)
+	tests, err := engine.LoadTests(ctx, language.Definitions{Modules: Modules(), AtHand: AtHand(), Limits: engine.DefaultLimits}, roots, name)
 	if err != nil {
 		return nil, errors.Join(err, roots.Close())
 	}
-	return &File{Path: path, Tests: tests.List, dir: filepath.Dir(path), roots: roots, tests: tests}, nil
+	return &File{Path: path, Tests: tests.List, dir: filepath.Dir(path), roots: roots}, nil
 }
 
 // Close lets the file's folder go.
 func (f *File) Close() error { return f.roots.Close() }
 
 // AtHand is what tests have without a module: what playbooks have, but for
-// what belongs to a run. To catch an error, they have assert.fails, which no
+// what belongs to a run. To catch an error, they have check.fails, which no
 // failed assertion can be caught with.
 func AtHand() []builtin.Func {
 	return slices.DeleteFunc(engine.AtHand(), func(f builtin.Func) bool {
@@ -103,5 +101,5 @@ func AtHand() []builtin.Func {
 
 // Modules are what tests can call.
 func Modules() []builtin.Module {
-	return []builtin.Module{assertModule(), labModule(), playbookModule()}
+	return []builtin.Module{checkModule(), labModule(), playbookModule()}
 }

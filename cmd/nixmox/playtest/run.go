@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"nixmox/engine/builtin"
-	"nixmox/engine/starvm"
+	"nixmox/engine/language"
 )
 
 // Options of running tests.
@@ -54,7 +54,7 @@ const limit = 5 * time.Minute
 func Run(ctx context.Context, files []*File, o Options, tell func(Result)) error {
 	type one struct {
 		file *File
-		test starvm.Test
+		test language.Test
 		done chan Result
 	}
 	var all []one
@@ -89,13 +89,13 @@ func Run(ctx context.Context, files []*File, o Options, tell func(Result)) error
 func Count(files []*File, o Options) int {
 	n := 0
 	for _, f := range files {
-		n += len(slices.DeleteFunc(slices.Clone(f.Tests), func(t starvm.Test) bool { return o.Filter != nil && !o.Filter.MatchString(t.Name) }))
+		n += len(slices.DeleteFunc(slices.Clone(f.Tests), func(t language.Test) bool { return o.Filter != nil && !o.Filter.MatchString(t.Name) }))
 	}
 	return n
 }
 
 // run runs one test in a world of its own.
-func (f *File) run(ctx context.Context, test starvm.Test, o Options) Result {
+func (f *File) run(ctx context.Context, test language.Test, o Options) Result {
 	began := time.Now()
 	s := &session{roots: f.roots, dir: f.dir, update: o.Update}
 	err := ctx.Err()
@@ -113,7 +113,7 @@ func (f *File) run(ctx context.Context, test starvm.Test, o Options) Result {
 	return r
 }
 
-func (f *File) inWorld(ctx context.Context, s *session, test starvm.Test) (err error) {
+func (f *File) inWorld(ctx context.Context, s *session, test language.Test) (err error) {
 	w, err := NewWorld()
 	if err != nil {
 		return fmt.Errorf("making a lab: %w", err)
@@ -129,11 +129,11 @@ func (f *File) inWorld(ctx context.Context, s *session, test starvm.Test) (err e
 		Perform: func(ctx context.Context, c builtin.Call) (any, error) { return c.Func.Do(ctx, &c) },
 	}
 	ctx = builtin.WithBranch(context.WithValue(ctx, sessionKey{}, s), builtin.NewBranch())
-	return f.tests.Call(ctx, run, test)
+	return test.Call(ctx, run)
 }
 
 // report makes of a test's error what a person needs to see.
-func (s *session) report(err error, test starvm.Test) *Report {
+func (s *session) report(err error, test language.Test) *Report {
 	r := &Report{At: test.At, What: err.Error()}
 	if stop, ok := errors.AsType[*builtin.Stop](err); ok {
 		r.What, r.Hint = stop.What, stop.Hint

@@ -175,7 +175,7 @@ func (w *World) clock(timeout time.Duration, cancel context.CancelCauseFunc) eng
 // proxmox leads to the lab.
 func (w *World) proxmox(clock engine.Clock) *builtins.Proxmox {
 	return &builtins.Proxmox{
-		URL: w.endpoint.URL, TokenID: w.endpoint.TokenID, Token: builtins.NewToken(w.endpoint.TokenSecret),
+		URL: w.endpoint.URL, TokenID: w.endpoint.TokenID, Token: builtins.NewSecret(w.endpoint.TokenSecret),
 		Fingerprint: w.endpoint.Fingerprint, Mounts: w.endpoint.Mounts, Now: clock.Now, Sleep: clock.Sleep,
 	}
 }

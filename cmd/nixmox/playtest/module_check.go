@@ -10,30 +10,30 @@ import (
 	"regexp"
 	"strings"
 
+	"nixmox/engine"
 	"nixmox/engine/builtin"
-	"nixmox/engine/starvm"
 )
 
-func assertModule() builtin.Module {
-	return builtin.NewModule("assert", "Hold what a test expects. What does not hold ends the test; the other tests go on.",
-		builtin.NewPure("eq", "Hold that two values are equal.", assertEq).With(builtin.Reference{
-			Example: `assert.eq(1 + 1, 2, "sum")`}),
-		builtin.NewPure("ne", "Hold that two values are not equal.", assertNe).With(builtin.Reference{
-			Example: `assert.ne(1, 2)`}),
-		builtin.NewPure("true", "Hold that a value is true, as a condition takes it.", assertTrue).With(builtin.Reference{
-			Example: `assert.true([1], "there is one")`}),
-		builtin.NewPure("contains", "Hold that a text, a list or a dict has a part.", assertContains).With(builtin.Reference{
-			Example: `assert.contains("exit 1: no space", "no space")`}),
-		builtin.NewPure("matches", "Hold that a regular expression (RE2) matches somewhere in a text.", assertMatches).With(builtin.Reference{
-			Example: `assert.matches("^exit [0-9]+$", "exit 1")`}),
-		builtin.NewPure("fails", "Hold that a function fails, and return the error. Failed assertions are not caught.", assertFails).With(builtin.Reference{
-			Example: `e = assert.fails(lambda: lab.remove(4711))` + "\n" + `assert.contains(e.what, "4711")`}),
+func checkModule() builtin.Module {
+	return builtin.NewModule("check", "Hold what a test expects. What does not hold ends the test; the other tests go on.",
+		builtin.NewPure("eq", "Hold that two values are equal.", checkEq).With(builtin.Reference{
+			Example: `check.eq(1 + 1, 2, "sum")`}),
+		builtin.NewPure("ne", "Hold that two values are not equal.", checkNe).With(builtin.Reference{
+			Example: `check.ne(1, 2)`}),
+		builtin.NewPure("that", "Hold that a value is true, as a condition takes it.", checkThat).With(builtin.Reference{
+			Example: `check.that([1], "there is one")`}),
+		builtin.NewPure("contains", "Hold that a text, a list or a dict has a part.", checkContains).With(builtin.Reference{
+			Example: `check.contains("exit 1: no space", "no space")`}),
+		builtin.NewPure("matches", "Hold that a regular expression (RE2) matches somewhere in a text.", checkMatches).With(builtin.Reference{
+			Example: `check.matches("^exit [0-9]+$", "exit 1")`}),
+		builtin.NewPure("fails", "Hold that a function fails, and return the error. Failed assertions are not caught.", checkFails).With(builtin.Reference{
+			Example: `e = check.fails(lambda: lab.remove(4711))` + "\n" + `check.contains(e.what, "4711")`}),
 		newRead("same_calls", "Hold that a plan and a run made equal calls in equal places, up to where the plan ends. "+
 			"Values that the plan did not know are compared by the call that they come from; what may differ (times, sizes in use) is not compared.",
-			"p = playbook.plan(\"backup.star\", guests = [\"101\"])\nassert.same_calls(p, playbook.run(\"backup.star\", guests = [\"101\"]))", (*session).assertSameCalls),
+			"p = playbook.plan(\"backup.star\", guests = [\"101\"])\ncheck.same_calls(p, playbook.run(\"backup.star\", guests = [\"101\"]))", (*session).checkSameCalls),
 		newRead("golden", "Hold a plan, a run or a text against testdata/NAME.golden beside the test; nixmox test --update writes it. "+
 			"Ids of runs and tasks, the test's own times and what is volatile are left out.",
-			"", (*session).assertGolden),
+			"", (*session).checkGolden),
 	)
 }
 
@@ -59,8 +59,8 @@ func fails(message string, f *Failure) error {
 func differing(what string, got, want builtin.Value) *Failure {
 	f := &Failure{What: what}
 	var gotLines, wantLines []string
-	f.Got, gotLines = starvm.Show(got)
-	f.Want, wantLines = starvm.Show(want)
+	f.Got, gotLines = engine.Inspect(got).Show()
+	f.Want, wantLines = engine.Inspect(want).Show()
 	if len(gotLines) > 1 || len(wantLines) > 1 {
 		f.Diff = diff("want", strings.Join(wantLines, "\n"), "got", strings.Join(gotLines, "\n"))
 	}
@@ -73,8 +73,8 @@ type eqArgs struct {
 	Message string        `name:"msg" default:"" doc:"what this is about"`
 }
 
-func assertEq(_ context.Context, a eqArgs) (nothing, error) {
-	equal, err := starvm.Equal(a.Got, a.Want)
+func checkEq(_ context.Context, a eqArgs) (nothing, error) {
+	equal, err := engine.Inspect(a.Got).Equal(a.Want)
 	if err != nil || equal {
 		return nothing{}, err
 	}
@@ -87,25 +87,25 @@ type neArgs struct {
 	Message string        `name:"msg" default:"" doc:"what this is about"`
 }
 
-func assertNe(_ context.Context, a neArgs) (nothing, error) {
-	equal, err := starvm.Equal(a.Got, a.Other)
+func checkNe(_ context.Context, a neArgs) (nothing, error) {
+	equal, err := engine.Inspect(a.Got).Equal(a.Other)
 	if err != nil || !equal {
 		return nothing{}, err
 	}
-	text, _ := starvm.Show(a.Got)
+	text, _ := engine.Inspect(a.Got).Show()
 	return nothing{}, fails(a.Message, &Failure{What: "equal", Got: text, Want: "anything else"})
 }
 
-type trueArgs struct {
+type thatArgs struct {
 	Value   builtin.Value `name:"value" doc:"what should be true"`
 	Message string        `name:"msg" default:"" doc:"what this is about"`
 }
 
-func assertTrue(_ context.Context, a trueArgs) (nothing, error) {
-	if starvm.Truth(a.Value) {
+func checkThat(_ context.Context, a thatArgs) (nothing, error) {
+	if engine.Inspect(a.Value).True() {
 		return nothing{}, nil
 	}
-	text, _ := starvm.Show(a.Value)
+	text, _ := engine.Inspect(a.Value).Show()
 	return nothing{}, fails(a.Message, &Failure{What: "not true", Got: text, Want: "something true"})
 }
 
@@ -115,16 +115,16 @@ type containsArgs struct {
 	Message string        `name:"msg" default:"" doc:"what this is about"`
 }
 
-func assertContains(_ context.Context, a containsArgs) (nothing, error) {
-	has, err := starvm.Has(a.Whole, a.Part)
+func checkContains(_ context.Context, a containsArgs) (nothing, error) {
+	has, err := engine.Inspect(a.Whole).Has(a.Part)
 	if err != nil || has {
 		return nothing{}, err
 	}
-	whole, lines := starvm.Show(a.Whole)
+	whole, lines := engine.Inspect(a.Whole).Show()
 	if len(lines) > 1 {
 		whole = strings.Join(lines, "\n")
 	}
-	part, _ := starvm.Show(a.Part)
+	part, _ := engine.Inspect(a.Part).Show()
 	return nothing{}, fails(a.Message, &Failure{What: "not in it", Got: whole, Want: "something with " + part})
 }
 
@@ -134,7 +134,7 @@ type matchesArgs struct {
 	Message string `name:"msg" default:"" doc:"what this is about"`
 }
 
-func assertMatches(_ context.Context, a matchesArgs) (nothing, error) {
+func checkMatches(_ context.Context, a matchesArgs) (nothing, error) {
 	re, err := regexp.Compile(a.Pattern)
 	if err != nil || re.MatchString(a.Text) {
 		return nothing{}, err
@@ -147,10 +147,10 @@ type failsArgs struct {
 	Kind string           `name:"kind" default:"" doc:"the kind that the error should have"`
 }
 
-func assertFails(ctx context.Context, a failsArgs) (*builtin.Fault, error) {
+func checkFails(ctx context.Context, a failsArgs) (*builtin.Fault, error) {
 	v, err := a.Fn.Call(ctx)
 	if err == nil {
-		text, _ := starvm.Show(v)
+		text, _ := engine.Inspect(v).Show()
 		return nil, fails("", &Failure{What: "it did not fail", Got: text, Want: "an error"})
 	}
 	if _, ok := errors.AsType[*Failure](err); ok {
@@ -171,7 +171,7 @@ type sameCallsArgs struct {
 	Run  builtin.Value `name:"run" doc:"what playbook.run returned"`
 }
 
-func (s *session) assertSameCalls(_ context.Context, a sameCallsArgs) (nothing, error) {
+func (s *session) checkSameCalls(_ context.Context, a sameCallsArgs) (nothing, error) {
 	plan, err := s.observed(a.Plan)
 	if err != nil {
 		return nothing{}, err
@@ -188,7 +188,7 @@ func (s *session) assertSameCalls(_ context.Context, a sameCallsArgs) (nothing, 
 
 // observed is the run behind a result of playbook.run or playbook.plan.
 func (s *session) observed(v builtin.Value) (*Observed, error) {
-	neutral, err := starvm.Neutral(v)
+	neutral, err := engine.Inspect(v).Neutral()
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +209,7 @@ type goldenArgs struct {
 
 var goldenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-func (s *session) assertGolden(_ context.Context, a goldenArgs) (_ nothing, err error) {
+func (s *session) checkGolden(_ context.Context, a goldenArgs) (_ nothing, err error) {
 	if !goldenName.MatchString(a.Name) {
 		return nothing{}, builtin.Faultf(builtin.Invalid, "%q is no name of a golden file", a.Name).Hinting("letters, digits, . _ and -")
 	}
@@ -240,7 +240,7 @@ func (s *session) assertGolden(_ context.Context, a goldenArgs) (_ nothing, err 
 }
 
 func (s *session) goldenText(v builtin.Value) (string, error) {
-	neutral, err := starvm.Neutral(v)
+	neutral, err := engine.Inspect(v).Neutral()
 	if err != nil {
 		return "", err
 	}

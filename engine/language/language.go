@@ -1,0 +1,105 @@
+// Package language is what the languages of playbooks have in common: what a
+// loaded playbook is, how a call is made, what one playbook may use, and how
+// its errors come back. It must know no language; each of them is a package
+// beside it that gives the engine a Playbook.
+package language
+
+import (
+	"context"
+	"errors"
+
+	"nixmox/engine/builtin"
+	"nixmox/engine/policy"
+	"nixmox/engine/source"
+)
+
+// Definitions are what the playbooks of a language can call, and may use.
+type Definitions struct {
+	Modules []builtin.Module
+	AtHand  []builtin.Func // always at hand, without a module
+	Limits  Limits
+}
+
+// Playbook is a loaded playbook: its top level has run, its globals are
+// frozen, its main waits.
+type Playbook struct {
+	Doc    string // its help
+	Needs  []policy.Need
+	Params []builtin.Param
+	Graph  *source.Graph
+	// Main runs main with the parameters, neutral values by name. The error is
+	// a *builtin.Fault or a *builtin.Stop.
+	Main func(ctx context.Context, run *builtin.Run, values map[string]any) error
+	// Uses finds every MODULE.FUNCTION in the text of the playbook's files.
+	Uses func() []Used
+}
+
+// Used is a use of MODULE.FUNCTION in the text of a playbook.
+type Used struct {
+	Module, Name string
+	At           builtin.Position
+}
+
+// Tests is a loaded file of tests: its top level has run, its globals are
+// frozen, so its tests may run side by side.
+type Tests struct {
+	Graph *source.Graph
+	List  []Test // in the order of the file
+}
+
+// Test is one function test_* of a file.
+type Test struct {
+	Name string
+	At   builtin.Position
+	// Call runs it. The error is a *builtin.Fault or a *builtin.Stop.
+	Call func(ctx context.Context, run *builtin.Run) error
+}
+
+// Value is a value of a language in the hands of a built-in that takes any,
+// such as an assertion: it can be looked at without knowing the language.
+type Value interface {
+	// Equal is equality by what is in the values, and fails where the language
+	// cannot compare the two.
+	Equal(other builtin.Value) (bool, error)
+	// Has reports whether a text has a part, a list an item, a dict a key.
+	Has(part builtin.Value) (bool, error)
+	// True is what a condition takes the value for.
+	True() bool
+	// Show writes the value as the language does, and as lines where it has
+	// several: those of a text, the items of a list, the entries of a dict.
+	Show() (text string, lines []string)
+	// Neutral is the value's neutral form.
+	Neutral() (any, error)
+}
+
+// NoMain is the problem of a playbook without a main.
+func NoMain(graph *source.Graph) *source.Problem {
+	return &source.Problem{At: builtin.Position{File: graph.Main.Shown}, What: "there is no main",
+		Hint: "a playbook has a function main; its parameters are the playbook's flags"}
+}
+
+// NoTest is the problem of a file of tests without one.
+func NoTest(graph *source.Graph) *source.Problem {
+	return &source.Problem{At: builtin.Position{File: graph.Main.Shown}, What: "there is no test",
+		Hint: "a test is a function without parameters whose name begins with test_"}
+}
+
+// NeedsInTests is the problem of a file of tests that declares needs.
+func NeedsInTests(at builtin.Position) *source.Problem {
+	return &source.Problem{At: at, What: "a file of tests declares no needs", Hint: "the playbook that it runs has them"}
+}
+
+// LoadProblem makes a Problem of what went wrong at the top level of a file.
+func LoadProblem(err error) error {
+	if f, ok := errors.AsType[*builtin.Fault](err); ok {
+		p := &source.Problem{What: f.Error(), Hint: f.Hint}
+		if n := len(f.Stack); n > 0 {
+			p.At = f.Stack[n-1]
+		}
+		return p
+	}
+	if s, ok := errors.AsType[*builtin.Stop](err); ok {
+		return &source.Problem{At: s.At, What: s.What, Hint: s.Hint}
+	}
+	return err
+}
