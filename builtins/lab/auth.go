@@ -32,6 +32,8 @@ func (p principal) token() string {
 	return token
 }
 
+func (p principal) isRoot() bool { return p.user() == rootUser }
+
 // mainPrivileges are what the main token has, on everything. Backing up needs
 // VM.Backup, and Datastore.AllocateSpace on the storage; pruning in vzdump and
 // reading a storage's configuration Datastore.Allocate; other people's tasks

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"nixmox/builtins/internal/pve"
 	"nixmox/builtins/lab"
 	"nixmox/engine/builtin"
 )
@@ -166,6 +167,22 @@ func TestLostAnswers(t *testing.T) {
 				t.Errorf("%d tasks", n)
 			}
 		})
+	}
+}
+
+// The same for who logs in with a password: then the task is the user's.
+func TestLostAnswerOfAUser(t *testing.T) {
+	t.Parallel()
+	u := newUser(t)
+	end := must(u.lab.Start())
+	c := must(pve.New(pve.Config{
+		URL: end.URL, User: "root@pam", Password: pve.NewSecret(end.RootPassword), Fingerprint: end.Fingerprint, Now: u.lab.Now, Sleep: u.sleep,
+	}))
+	defer func() { _ = c.Close() }()
+	u.c, u.mod = client{c}, Module(c)
+	u.fault("api:POST /nodes/*=drop*1")
+	if r := do[PowerResult](u, "start", args{"guest": 108}); !strings.HasSuffix(r.Task.Value, ":root@pam:") {
+		t.Errorf("%+v", r)
 	}
 }
 
