@@ -38,10 +38,11 @@ func (p principal) isRoot() bool { return p.user() == rootUser }
 // VM.Backup, and Datastore.AllocateSpace on the storage; pruning in vzdump and
 // reading a storage's configuration Datastore.Allocate; other people's tasks
 // Sys.Audit; starting and stopping VM.PowerMgmt. Pools need Pool.Allocate, and
-// VM.Allocate on what goes into them or out; HA Sys.Console.
+// VM.Allocate on what goes into them or out; HA Sys.Console; restoring
+// VM.Allocate; asking whether a guest is frozen VM.GuestAgent.Audit.
 var mainPrivileges = []string{
 	"Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.Audit", "Pool.Audit",
-	"Sys.Audit", "VM.Audit", "VM.Backup", "VM.PowerMgmt",
+	"Sys.Audit", "VM.Audit", "VM.Backup", "VM.GuestAgent.Audit", "VM.PowerMgmt",
 	"Pool.Allocate", "Sys.Console",
 	// For what playbooks do with guests beyond that.
 	"VM.Allocate", "VM.Clone", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit", "VM.Config.Disk", "VM.Config.HWType",

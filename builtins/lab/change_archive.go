@@ -25,7 +25,7 @@ func (l *Lab) Archives(store string) ([]ArchiveState, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.st.storage(store)
-	if s == nil || s.Type != "dir" {
+	if s == nil || !s.keepsFiles() {
 		return nil, fmt.Errorf("listing archives: there is no storage %q that keeps files", store)
 	}
 	var out []ArchiveState
@@ -66,7 +66,7 @@ func (l *Lab) AddArchive(a OldArchive) (ArchiveState, error) {
 		switch {
 		case g == nil:
 			return fmt.Errorf("adding an archive of guest %d: there is no such guest", a.Guest)
-		case s == nil || s.Type != "dir" || !s.holds("backup"):
+		case s == nil || !s.keepsFiles() || !s.holds("backup"):
 			return fmt.Errorf("adding an archive of guest %d: there is no storage %q for archives", a.Guest, a.Storage)
 		}
 		a.Begin = a.Begin.UTC().Truncate(time.Second)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,7 +125,11 @@ func getNodeTime(c *call) (any, error) {
 	if c.faults.hit("clock", c.v("node"), "skew") != nil {
 		now += clockSkew
 	}
-	return obj{"time": now, "localtime": now, "timezone": "UTC"}, nil
+	zone := "UTC"
+	if hours := int(c.st.East.Hours()); hours != 0 {
+		zone = fmt.Sprintf("Etc/GMT%+d", -hours) // POSIX counts westward
+	}
+	return obj{"time": now, "localtime": now + int64(c.st.East.Seconds()), "timezone": zone}, nil
 }
 
 // clockSkew is how many seconds a clock with the fault skew is ahead.

@@ -109,7 +109,7 @@ func TestConformance(t *testing.T) {
 	seen := map[string]bool{}
 	eight := pvetest.Schema(t, "8.4.5")
 	maps.Copy(exceptions, clusterExceptions)
-	for _, x := range slices.Concat(conformCases, clusterCases, guestConformCases) {
+	for _, x := range slices.Concat(conformCases, clusterCases, guestConformCases, restoreCases) {
 		rt, _ := findRoute(x.method, strings.ReplaceAll(x.path, "VOL", "v"))
 		if rt == nil {
 			t.Fatalf("%s %s: no route", x.method, x.path)
@@ -121,7 +121,7 @@ func TestConformance(t *testing.T) {
 				who = c.root()
 			}
 			list := c.backups("pve1", "backup", "100")
-			replace := strings.NewReplacer("UPID", upid, "VOL", list[len(list)-1].VolID, "PASSWORD", c.end.RootPassword)
+			replace := strings.NewReplacer("LASTVM", newest(c, "pve1", "106"), "LASTCT", newest(c, "pve2", "101"), "UPID", upid, "VOL", list[len(list)-1].VolID, "PASSWORD", c.end.RootPassword)
 			path := replace.Replace(x.path)
 			form := map[string][]string{}
 			var kv []string

@@ -71,6 +71,9 @@ func (v *volume) entry() obj {
 		if v.protected {
 			o["protected"] = 1
 		}
+		if v.verified != "" {
+			o["verification"] = obj{"state": v.verified, "upid": "UPID:pbs:00000A5E:000003D1:00000012:" + fmt.Sprintf("%08X", v.ctime) + ":verificationjob:" + v.store.Name + ":root@pam:"}
+		}
 	case "images", "rootdir":
 		o["parent"], o["used"] = nil, v.size/3
 	}
@@ -105,16 +108,19 @@ func getVolume(c *call) (any, error) {
 	if err := c.access(v); err != nil {
 		return nil, err
 	}
-	if v.store.Type != "dir" {
+	if !v.store.keepsFiles() {
 		for _, d := range c.disks(v.store, c.v("node")) {
 			if d.name == v.name {
-				return obj{"path": "/dev/zvol/rpool/data/" + d.name, "size": d.size, "used": d.size / 3, "format": d.format}, nil
+				return obj{"path": v.store.devicePath(v.id()), "size": d.size, "used": d.size / 3, "format": d.format}, nil
 			}
 		}
 	} else if !c.offline(v.store) && v.look() {
 		// The size is qemu-img's, which counts sectors; the format is what it
 		// makes of any file it does not know.
 		o := obj{"path": v.pvePath(), "size": (v.size + 511) / 512 * 512, "used": v.used(), "format": "raw"}
+		if v.store.Type == "pbs" {
+			o["size"], o["used"], o["format"] = v.size, v.size, v.format
+		}
 		if v.content == "backup" {
 			o["protected"] = bit(v.protected)
 			if notes, err := os.ReadFile(v.file + ".notes"); err == nil {
@@ -128,6 +134,9 @@ func getVolume(c *call) (any, error) {
 
 func (v *volume) pvePath() string {
 	_, base, _ := strings.Cut(v.name, "/")
+	if v.store.Type == "pbs" {
+		return "backup@pbs@192.0.2.30:" + v.store.Name + ":" + base
+	}
 	dir := map[string]string{"backup": "dump", "iso": "template/iso", "vztmpl": "template/cache"}[v.content]
 	return v.store.pvePath() + "/" + dir + "/" + base
 }
@@ -231,7 +240,7 @@ func (l *Lab) runDelete(t *task) string {
 		return strings.TrimPrefix(err.Error(), "500 ")
 	case l.offline(s):
 		return s.offlineError()
-	case s.Type != "dir":
+	case !s.keepsFiles():
 		return fmt.Sprintf("can't remove '%s': it is in use by a guest", v.id())
 	}
 	there := v.look()
@@ -251,33 +260,18 @@ func (l *Lab) runDelete(t *task) string {
 
 // getExtractConfig reads the configuration out of the real archive.
 func getExtractConfig(c *call) (any, error) {
-	volid := c.params.str("volume")
-	store, name, ok := strings.Cut(volid, ":")
-	if !ok || storageFormat(store) != "" {
-		return nil, serverError("unable to parse volume ID '%s'", volid)
-	}
-	s := c.st.storage(store)
-	if s == nil {
-		return nil, serverError("storage '%s' does not exist", store)
-	}
-	v, err := c.parseVolume(s, c.v("node"), name)
+	v, err := c.backupVolume(c.params.str("volume"))
 	if err != nil {
 		return nil, err
-	}
-	if err := c.access(v); err != nil {
-		return nil, err
-	}
-	if v.content != "backup" || !v.look() {
-		return nil, serverError("volume '%s' does not exist", volid)
 	}
 	f, err := os.Open(v.file)
 	if err != nil {
-		return nil, serverError("volume '%s' does not exist", volid)
+		return nil, serverError("volume '%s' does not exist", v.id())
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	config, err := archive.ReadConfig(io.LimitReader(f, 64*mib), v.format)
+	config, err := archive.ReadConfig(io.LimitReader(f, 64*mib), v.fileFormat())
 	if err != nil {
-		return nil, serverError("unable to extract the configuration of '%s': %v", volid, err)
+		return nil, serverError("unable to extract the configuration of '%s': %v", v.id(), err)
 	}
 	return config, nil
 }

@@ -49,6 +49,8 @@ var faultKinds = []struct {
 	{"ticket", "", []string{"expired"}},
 	{"guest", "VMID", []string{"locked"}},
 	{"task", "TYPE", []string{"fail", "text", "hang"}},
+	{"agent", "VMID", []string{"late", "down", "freeze", "thaw"}},
+	{"restore", "VMID", []string{"fail", "hang"}},
 }
 
 // FaultHelp says which faults there are, one a line.

@@ -142,6 +142,9 @@ func (p params) check(spec []param) error {
 		}
 	}
 	for _, s := range spec {
+		if strings.HasSuffix(s.name, "[n]") {
+			continue // nothing is said of their values
+		}
 		if !p.has(s.name) {
 			if s.required {
 				errs[s.name] = "property is missing and it is not optional"

@@ -38,7 +38,7 @@ var pruneSteps = []pruneStep{
 
 // markBackups says what a prune with these options would do to the archives of
 // a storage (prune_mark_backup_group of PVE::Storage, group by group).
-func markBackups(volumes []*volume, keep map[string]int, typ string, vmid int) []*marked {
+func markBackups(volumes []*volume, keep map[string]int, typ string, vmid int, east time.Duration) []*marked {
 	groups := map[string][]*marked{}
 	var all []*marked
 	for _, v := range volumes {
@@ -58,7 +58,7 @@ func markBackups(volumes []*volume, keep map[string]int, typ string, vmid int) [
 		}
 	}
 	for _, g := range groups {
-		markGroup(g, keep)
+		markGroup(g, keep, east)
 	}
 	slices.SortStableFunc(all, func(a, b *marked) int {
 		return cmp.Or(cmp.Compare(a.subtype, b.subtype), cmp.Compare(a.vmid, b.vmid), cmp.Compare(a.ctime, b.ctime))
@@ -66,7 +66,7 @@ func markBackups(volumes []*volume, keep map[string]int, typ string, vmid int) [
 	return all
 }
 
-func markGroup(group []*marked, keep map[string]int) {
+func markGroup(group []*marked, keep map[string]int, east time.Duration) {
 	if len(keep) == 0 { // all options zero means keep all
 		for _, m := range group {
 			m.mark = "keep"
@@ -75,7 +75,7 @@ func markGroup(group []*marked, keep map[string]int) {
 	}
 	newestFirst := slices.SortedStableFunc(slices.Values(group), func(a, b *marked) int { return cmp.Compare(b.ctime, a.ctime) })
 	for _, s := range pruneSteps {
-		markPeriod(newestFirst, keep[s.option], s.period)
+		markPeriod(newestFirst, keep[s.option], func(t time.Time) string { return s.period(t.Add(east)) })
 	}
 	for _, m := range group {
 		if m.mark == "" {
@@ -134,7 +134,7 @@ func previewPrune(c *call) (any, error) {
 	}
 	keep, _ := parsePrune(options)
 	out := []obj{}
-	for _, m := range markBackups(c.volumes(s, c.v("node")), keep, c.params.str("type"), int(c.params.int("vmid", 0))) {
+	for _, m := range markBackups(c.volumes(s, c.v("node")), keep, c.params.str("type"), int(c.params.int("vmid", 0)), c.st.East) {
 		o := obj{"volid": m.id(), "type": cmp.Or(m.subtype, "unknown"), "ctime": m.ctime, "mark": m.mark}
 		if m.vmid > 0 {
 			o["vmid"] = m.vmid
@@ -186,7 +186,7 @@ func (l *Lab) runPrune(t *task) string {
 // how many it could not.
 func (l *Lab) prune(s *storage, node, options, typ string, vmid int, say func(string)) (removed, failed int) {
 	keep, _ := parsePrune(options)
-	for _, m := range markBackups(l.volumes(s, node), keep, typ, vmid) {
+	for _, m := range markBackups(l.volumes(s, node), keep, typ, vmid, l.st.East) {
 		if m.mark != "remove" {
 			continue
 		}

@@ -49,14 +49,14 @@ func TestMarkBackups(t *testing.T) {
 			t.Fatal(wrong)
 		}
 		var got []string
-		for _, m := range markBackups(list, keep, "", 0) {
+		for _, m := range markBackups(list, keep, "", 0, 0) {
 			got = append(got, m.mark)
 		}
 		if g := strings.Join(got, " "); g != want {
 			t.Errorf("%s:\n%s, want\n%s", options, g, want)
 		}
 	}
-	if n := len(markBackups(list, nil, "lxc", 0)) + len(markBackups(list, nil, "", 101)); n != 0 {
+	if n := len(markBackups(list, nil, "lxc", 0, 0)) + len(markBackups(list, nil, "", 101, 0)); n != 0 {
 		t.Errorf("%d of others", n)
 	}
 }

@@ -41,7 +41,7 @@ var (
 )
 
 // routes is the API as far as the lab has it.
-var routes = slices.Concat(clusterRoutes, storageRoutes, guestRoutes, guestChangeRoutes)
+var routes = slices.Concat(clusterRoutes, storageRoutes, guestRoutes, guestChangeRoutes, restoreRoutes)
 
 // findRoute finds the method for a path, and what the path's variables are.
 func findRoute(method, path string) (*route, map[string]string) {

@@ -17,6 +17,7 @@ type state struct {
 	Version  int
 	Offset   time.Duration // the lab's clock minus the real one
 	Boot     time.Time     // when the nodes came up
+	East     time.Duration `json:",omitempty"` // of the nodes' local time, by which they prune
 	LastPID  int
 	Nodes    []*node
 	Guests   []*guest
@@ -68,6 +69,7 @@ type guest struct {
 	Pending map[string]any `json:",omitempty"`
 	// Foreign are snapshots of its volumes that Proxmox's configuration does not know.
 	Foreign []foreignSnapshot `json:",omitempty"`
+	Frozen  bool              `json:",omitempty"` // its file systems, by the agent
 }
 
 type snapshot struct {

@@ -15,13 +15,19 @@ func (l *Lab) offline(s *storage) bool {
 
 // offlineError is how a dir storage says that what is mounted there is not.
 func (s *storage) offlineError() string {
+	switch s.Type {
+	case "nfs", "cifs":
+		return "storage '" + s.Name + "' is not online"
+	case "pbs":
+		return s.Name + ": error fetching datastores - 500 Can't connect to 192.0.2.30:8007 (Connection refused)"
+	}
 	return "unable to activate storage '" + s.Name + "' - directory is expected to be a mount point but is not mounted: '" + s.pvePath() + "'"
 }
 
 // storageUsed is the made-up use plus what really lies there.
 func (l *Lab) storageUsed(s *storage, node string) int64 {
 	used := s.Used
-	if s.Type == "dir" {
+	if s.keepsFiles() {
 		for _, v := range l.volumes(s, node) {
 			used += v.size
 		}
@@ -93,13 +99,22 @@ func getNodeStorage(c *call) (any, error) {
 
 func (c *call) storageConfig(s *storage) obj {
 	o := obj{"storage": s.Name, "type": s.Type, "content": strings.Join(s.Content, ",")}
-	if s.Type == "dir" {
+	switch s.Type {
+	case "dir":
 		o["path"] = s.pvePath()
-	} else {
+		if s.Shared {
+			o["shared"] = 1
+		}
+	case "nfs": // what is on a network is shared and does not say so
+		o["path"], o["server"], o["export"] = s.pvePath(), "192.0.2.30", "/srv/"+s.Name
+	case "cifs":
+		o["path"], o["server"], o["share"] = s.pvePath(), "192.0.2.30", s.Name
+	case "pbs":
+		o["server"], o["datastore"], o["username"] = "192.0.2.30", s.Name, "backup@pbs"
+	case "lvmthin":
+		o["vgname"], o["thinpool"] = s.Name, "data"
+	default:
 		o["pool"], o["sparse"] = "rpool/data", 1
-	}
-	if s.Shared {
-		o["shared"] = 1
 	}
 	if s.Prune != "" {
 		o["prune-backups"] = s.Prune

@@ -25,12 +25,13 @@ type task struct {
 	Status string    // OK, WARNINGS: n, or what went wrong
 	Log    []string
 
-	Aborted bool       `json:",omitempty"`
-	Job     *vzdumpJob `json:",omitempty"` // of vzdump
-	Volume  string     `json:",omitempty"` // of imgdel
-	Prune   *pruneJob  `json:",omitempty"` // of prunebackups
-	Force   bool       `json:",omitempty"` // of shutdown: stop it if it does not
-	Guest   *guestJob  `json:",omitempty"` // of what changes a guest: snapshots, clones, …
+	Aborted bool        `json:",omitempty"`
+	Job     *vzdumpJob  `json:",omitempty"` // of vzdump
+	Volume  string      `json:",omitempty"` // of imgdel
+	Prune   *pruneJob   `json:",omitempty"` // of prunebackups
+	Force   bool        `json:",omitempty"` // of shutdown: stop it if it does not
+	Guest   *guestJob   `json:",omitempty"` // of what changes a guest: snapshots, clones, …
+	Restore *restoreJob `json:",omitempty"` // of qmrestore and vzrestore
 }
 
 func (t *task) running() bool { return t.End.IsZero() }
@@ -104,6 +105,8 @@ func (l *Lab) runTask(t *task) {
 		l.runVzdump(t, at)
 	case t.Guest != nil:
 		l.runGuestJob(t, at)
+	case t.Restore != nil:
+		l.runRestore(t, at)
 	case t.Aborted:
 		t.end("interrupted by signal", at)
 	case t.Type == "imgdel":

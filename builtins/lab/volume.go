@@ -20,7 +20,7 @@ func (l *Lab) mounts() map[string]string {
 	m := map[string]string{}
 	for _, s := range l.st.Storages {
 		switch {
-		case s.Type != "dir":
+		case !s.keepsFiles(), s.Type == "pbs": // a backup server's chunks are nobody's to read
 		case s.Shared:
 			m[s.Name] = l.mountOf(s, "")
 		default:
@@ -48,6 +48,21 @@ func (s *storage) pvePath() string {
 	return "/mnt/pve/" + s.Name
 }
 
+// keepsFiles says whether the lab keeps what is on the storage in files: those
+// of a directory or a mounted share, and what a backup server makes of chunks.
+func (s *storage) keepsFiles() bool {
+	return slices.Contains([]string{"dir", "nfs", "cifs", "pbs"}, s.Type)
+}
+
+// devicePath is where a disk shows on its node.
+func (s *storage) devicePath(volid string) string {
+	_, name, _ := strings.Cut(volid, ":")
+	if s.Type == "lvmthin" {
+		return "/dev/" + s.Name + "/" + name
+	}
+	return "/dev/zvol/rpool/data/" + name
+}
+
 func (s *storage) holds(content string) bool { return slices.Contains(s.Content, content) }
 
 // archiveName is how vzdump names an archive: by the local time of the node,
@@ -60,6 +75,15 @@ func archiveName(g *guest, at time.Time, compress string) string {
 	return archiveBase(g, at) + ext + archive.Suffix(compress)
 }
 
+// archiveOn is what an archive is called on a storage: a backup server has
+// snapshots by time in groups by guest.
+func (s *storage) archiveOn(g *guest, at time.Time, compress string) string {
+	if s.Type != "pbs" {
+		return archiveName(g, at, compress)
+	}
+	return fmt.Sprintf("%s/%d/%s", map[string]string{"qemu": "vm", "lxc": "ct"}[g.Type], g.VMID, at.UTC().Format(time.RFC3339))
+}
+
 func archiveBase(g *guest, at time.Time) string {
 	return fmt.Sprintf("vzdump-%s-%d-%s", g.Type, g.VMID, at.UTC().Format("2006_01_02-15_04_05"))
 }
@@ -69,6 +93,7 @@ func archiveBase(g *guest, at time.Time) string {
 var (
 	backupName  = regexp.MustCompile(`^backup/([^/]+\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst))?))$`)
 	isoName     = regexp.MustCompile(`^iso/([^/]+\.(?i:iso|img))$`)
+	pbsName     = regexp.MustCompile(`^backup/(vm|ct)/([1-9][0-9]{2,8})/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$`)
 	vztmplName  = regexp.MustCompile(`^vztmpl/([^/]+\.tar\.(?:gz|xz|zst|bz2))$`)
 	diskName    = regexp.MustCompile(`^(vm|base|subvol|basevol)-([1-9][0-9]{2,8})-disk-[0-9]+$`)
 	vzdumpName  = regexp.MustCompile(`^vzdump-(qemu|lxc|openvz)-([1-9][0-9]{2,8})-(?:(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.)?.*$`)
@@ -89,6 +114,7 @@ type volume struct {
 	size      int64
 	protected bool
 	notes     string // its first line, as lists have it
+	verified  string // what a backup server found when it verified it: ok or failed
 }
 
 func (v *volume) id() string { return v.store.Name + ":" + v.name }
@@ -96,7 +122,22 @@ func (v *volume) id() string { return v.store.Name + ":" + v.name }
 // parseVolume takes a volume's name apart; it need not exist.
 func (l *Lab) parseVolume(s *storage, node, name string) (*volume, error) {
 	v := &volume{store: s, name: name}
-	if s.Type != "dir" {
+	if s.Type == "pbs" {
+		m := pbsName.FindStringSubmatch(name)
+		if m == nil {
+			return nil, serverError("unable to parse PBS volume name '%s'", name)
+		}
+		at, err := time.Parse(time.RFC3339, m[3])
+		if err != nil {
+			return nil, serverError("unable to parse PBS volume name '%s'", name)
+		}
+		v.content, v.format, v.ctime, v.standard = "backup", "pbs-"+m[1], at.Unix(), true
+		v.vmid, _ = strconv.Atoi(m[2])
+		v.subtype = map[string]string{"vm": "qemu", "ct": "lxc"}[m[1]]
+		v.file = filepath.Join(l.mountOf(s, node), filepath.FromSlash(strings.TrimPrefix(name, "backup/")), "archive")
+		return v, nil
+	}
+	if !s.keepsFiles() {
 		m := diskName.FindStringSubmatch(name)
 		if m == nil {
 			return nil, serverError("unable to parse zfs volume name '%s'", name)
@@ -147,6 +188,8 @@ func (v *volume) look() bool {
 		v.notes, _, _ = strings.Cut(string(notes), "\n")
 		_, err := os.Lstat(v.file + ".protected")
 		v.protected = err == nil
+		state, _ := os.ReadFile(v.file + ".verified")
+		v.verified = string(state)
 	}
 	return true
 }
@@ -156,7 +199,7 @@ func (v *volume) remove() error {
 	if err := os.Remove(v.file); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	for _, side := range []string{logPath(v.file), v.file + ".notes"} {
+	for _, side := range []string{logPath(v.file), v.file + ".notes", v.file + ".verified"} {
 		if err := os.Remove(side); err != nil && !os.IsNotExist(err) {
 			return err
 		}
@@ -167,6 +210,17 @@ func (v *volume) remove() error {
 // logPath is where the log of an archive is: beside it, without its endings.
 func logPath(file string) string {
 	return archiveTail.ReplaceAllString(file, "") + ".log"
+}
+
+// fileFormat is how the file is really packed.
+func (v *volume) fileFormat() string {
+	switch v.format {
+	case "pbs-vm":
+		return "vma"
+	case "pbs-ct":
+		return "tar"
+	}
+	return v.format
 }
 
 // used is what the file takes on its disk.
@@ -185,13 +239,22 @@ func (v *volume) used() int64 {
 // and the disks that guests declare.
 func (l *Lab) volumes(s *storage, node string) []*volume {
 	var list []*volume
-	if s.Type != "dir" {
+	if !s.keepsFiles() {
 		list = l.disks(s, node)
+	}
+	if s.Type == "pbs" {
+		found, _ := filepath.Glob(filepath.Join(l.mountOf(s, node), "*", "*", "*", "archive"))
+		for _, file := range found {
+			rel, _ := filepath.Rel(l.mountOf(s, node), filepath.Dir(file))
+			if v, err := l.parseVolume(s, node, "backup/"+filepath.ToSlash(rel)); err == nil && v.look() {
+				list = append(list, v)
+			}
+		}
 	}
 	for _, sub := range []struct{ content, dir, prefix string }{
 		{"backup", "dump", "backup/"}, {"iso", "template/iso", "iso/"}, {"vztmpl", "template/cache", "vztmpl/"},
 	} {
-		if s.Type != "dir" || !s.holds(sub.content) {
+		if !s.keepsFiles() || s.Type == "pbs" || !s.holds(sub.content) {
 			continue
 		}
 		entries, _ := os.ReadDir(filepath.Join(l.mountOf(s, node), sub.dir))
@@ -205,22 +268,22 @@ func (l *Lab) volumes(s *storage, node string) []*volume {
 	return list
 }
 
-var diskLine = regexp.MustCompile(`^rpool:([a-z]+-\d+-disk-\d+)(?:,|$)`)
+var diskLine = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9\-_.]*):((?:vm|base|subvol|basevol)-\d+-disk-\d+)(?:,|$)`)
 
 // disks lists the volumes of the node's guests on a storage of blocks.
 func (l *Lab) disks(s *storage, node string) []*volume {
 	var list []*volume
 	for _, g := range l.st.Guests {
-		if g.Node != node || s.Name != "rpool" {
+		if g.Node != node {
 			continue
 		}
 		for _, value := range g.Config {
 			text, _ := value.(string)
 			m := diskLine.FindStringSubmatch(text)
-			if m == nil {
+			if m == nil || m[1] != s.Name {
 				continue
 			}
-			v, err := l.parseVolume(s, node, m[1])
+			v, err := l.parseVolume(s, node, m[2])
 			if err != nil {
 				continue
 			}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +47,15 @@ func (l *Lab) beginDump(t *task, vmid int, at time.Time) bool {
 	// Proxmox names archives by the second and does not see that a name is
 	// taken; the lab's clock makes that impossible, but for a copy by hand.
 	named := at
-	for d.Name = archiveName(g, named, j.Compress); l.exists(j, t.Node, d.Name); d.Name = archiveName(g, named, j.Compress) {
+	s := l.st.storage(j.Storage)
+	if s == nil {
+		l.failDump(t, fmt.Sprintf("storage '%s' does not exist", j.Storage), at)
+		return false
+	}
+	if s.Type == "pbs" {
+		j.Compress = "0" // the server's chunks are packed, the stream is not
+	}
+	for d.Name = s.archiveOn(g, named, j.Compress); l.exists(j, t.Node, d.Name); d.Name = s.archiveOn(g, named, j.Compress) {
 		named = named.Add(time.Second)
 	}
 	if f := l.faults.hit("vzdump", g.id(), "fail", "warnings", "text", "hang", "truncate", "flip"); f != nil {
@@ -65,7 +74,11 @@ func (l *Lab) beginDump(t *task, vmid int, at time.Time) bool {
 		d.Mode = "stop"
 	}
 	l.sayPrepared(t, g)
-	t.say("INFO: creating vzdump archive '%s/dump/%s'", l.st.storage(j.Storage).pvePath(), d.Name)
+	if s.Type == "pbs" {
+		t.say("INFO: creating Proxmox Backup Server archive '%s'", d.Name)
+	} else {
+		t.say("INFO: creating vzdump archive '%s/dump/%s'", s.pvePath(), d.Name)
+	}
 	if archiveIsLZO(j.Compress) {
 		l.failDump(t, "lzo archives cannot be written here; choose zstd, gzip or 0 (a limit of the lab, not of Proxmox VE)", at)
 		return false
@@ -115,6 +128,9 @@ func (l *Lab) overLimit(j *vzdumpJob, g *guest, node string) string {
 }
 
 func (l *Lab) archivePath(j *vzdumpJob, node, name string) string {
+	if s := l.st.storage(j.Storage); s.Type == "pbs" {
+		return filepath.Join(l.mountOf(s, node), filepath.FromSlash(name), "archive")
+	}
 	return filepath.Join(l.mountOf(l.st.storage(j.Storage), node), "dump", name)
 }
 
@@ -168,25 +184,40 @@ func (l *Lab) sayPrepared(t *task, g *guest) {
 	}
 }
 
+var mountPath = regexp.MustCompile(`,mp=([^,]+)`)
+
 // sayGuest names the guest and what of it is backed up.
 func (t *task) sayGuest(g *guest) {
 	t.say("INFO: %s Name: %s", g.kindName(), g.Name)
 	if g.Type == "lxc" {
 		t.say("INFO: including mount point rootfs ('/') in backup")
-		if g.config("mp0") != "" {
-			t.say("INFO: excluding bind mount point mp0 ('/srv/share') from backup (not a volume)")
-		}
-		if g.config("mp1") != "" {
-			t.say("INFO: excluding volume mount point mp1 ('/data') from backup (disabled)")
+		for _, key := range slices.Sorted(maps.Keys(g.Config)) {
+			line, _ := g.Config[key].(string)
+			path := mountPath.FindStringSubmatch(line)
+			switch {
+			case !mountPoint.MatchString(key) || path == nil:
+			case strings.HasPrefix(line, "/dev/"):
+				t.say("INFO: excluding device mount point %s ('%s') from backup (not a volume)", key, path[1])
+			case strings.HasPrefix(line, "/"):
+				t.say("INFO: excluding bind mount point %s ('%s') from backup (not a volume)", key, path[1])
+			case strings.Contains(line, ",backup=1"):
+				t.say("INFO: including mount point %s ('%s') in backup", key, path[1])
+			default:
+				t.say("INFO: excluding volume mount point %s ('%s') from backup (disabled)", key, path[1])
+			}
 		}
 		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(g.Config)) {
 		line, _ := g.Config[key].(string)
-		if !strings.HasPrefix(line, "rpool:") {
+		if !diskLine.MatchString(line) {
 			continue
 		}
 		volid, _, _ := strings.Cut(line, ",")
+		if strings.Contains(line, ",backup=0") {
+			t.say("INFO: exclude disk '%s' '%s' (backup=no)", key, volid)
+			continue
+		}
 		size := sizeOption.FindStringSubmatch(line)
 		t.say("INFO: include disk '%s' '%s' %s%s", key, volid, size[1], size[2])
 	}
@@ -198,16 +229,14 @@ func (l *Lab) sayStarted(t *task, g *guest) {
 	if g.Type == "lxc" {
 		return
 	}
-	freeze := d.Mode == "snapshot" && g.config("agent") != ""
-	switch {
-	case freeze:
-		t.say("INFO: issuing guest-agent 'fs-freeze' command")
-	case d.Mode == "stop":
+	if d.Mode == "stop" {
 		t.say("INFO: starting kvm to execute backup task")
 	}
+	// A VM that is suspended cannot answer, and Proxmox takes its agent for dead.
+	freeze := d.Mode == "snapshot" && l.sayFreeze(t, g)
 	t.say("INFO: starting backup via QMP command")
 	if freeze {
-		t.say("INFO: issuing guest-agent 'fs-thaw' command")
+		l.sayThaw(t, g)
 	}
 	t.say("INFO: started backup task '%s'", fixedUUID(t.upid(), g.VMID))
 	switch {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -102,7 +103,9 @@ func (l *Lab) finishDump(t *task, g *guest, at time.Time) {
 		l.failDump(t, fmt.Sprintf("unable to rename '%s'", d.Name), at)
 		return
 	}
-	t.say("INFO: archive file size: %s", logSize(size))
+	if s.Type != "pbs" {
+		t.say("INFO: archive file size: %s", logSize(size))
+	}
 	v, err := l.parseVolume(s, t.Node, "backup/"+d.Name)
 	if err != nil {
 		l.failDump(t, err.Error(), at)
@@ -153,6 +156,9 @@ func (l *Lab) addMarks(t *task, v *volume, g *guest) {
 // writeArchiveFile writes the archive under the name that it has until it is
 // whole. The second size is what tar counts.
 func (l *Lab) writeArchiveFile(path string, j *vzdumpJob, g *guest, at time.Time) (size, raw int64, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return 0, 0, err
+	}
 	f, err := os.OpenFile(path+".dat", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return 0, 0, err

@@ -41,7 +41,7 @@ func (l *Lab) checkTarget(j *vzdumpJob) string {
 	case s == nil:
 		missing := fmt.Sprintf("storage '%s' does not exist", j.Storage)
 		return fmt.Sprintf("could not activate storage '%s': %s %s%s", j.Storage, missing, cannot, missing)
-	case s.Type != "dir" || !s.holds("backup"):
+	case !s.keepsFiles() || !s.holds("backup"):
 		return cannot + fmt.Sprintf("can't use storage '%s' for backups - wrong content type", j.Storage)
 	case l.offline(s):
 		return fmt.Sprintf("could not activate storage '%s': %s", j.Storage, s.offlineError())

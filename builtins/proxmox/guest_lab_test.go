@@ -25,6 +25,7 @@ type user struct {
 	mod   builtin.Module
 	run   *builtin.Run
 	place int
+	slept func() // after each pause
 
 	mu       sync.Mutex
 	requests []lab.Exchange
@@ -67,6 +68,9 @@ func newUser(t *testing.T, faults ...string) *user {
 // sleep lets the lab's time pass, and with it what happens in it.
 func (u *user) sleep(ctx context.Context, d time.Duration) error {
 	u.lab.Advance(d)
+	if u.slept != nil {
+		u.slept()
+	}
 	return ctx.Err()
 }
 

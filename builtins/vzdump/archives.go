@@ -3,6 +3,7 @@ package vzdump
 import (
 	"cmp"
 	"context"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ type Archive struct {
 	Run       string                       `name:"run" volatile:"" doc:"the run that made it, if it is ours"`
 	Playbook  string                       `name:"playbook" doc:"the playbook of that run"`
 	Verified  *time.Time                   `name:"verified" volatile:"" doc:"when it was marked as verified, UTC; None if never"`
+	// A field of the archive, not of the backup that made it: it outlives the log.
+	Consistency  builtin.Later[string] `name:"consistency" doc:"application (frozen through Windows' VSS), filesystem (frozen by the agent), stopped, suspended, crash (as after a power failure) or unknown; empty if its notes do not say"`
+	Verification string                `name:"verification" volatile:"" doc:"what a backup server found when it last verified it: ok or failed; empty if never, or if it is on no such server"`
 
 	mark mark
 }
@@ -40,7 +44,17 @@ const (
 	plannedArchives = "vzdump.archives" // Archive
 	plannedMarks    = "vzdump.marks"    // plannedMark
 	plannedRemovals = "vzdump.removals" // builtin.VolID
+
+	plannedProtections = "vzdump.protections" // plannedProtection
 )
+
+// plannedProtection is a protection that a plan has given or taken. Where one
+// planned backup makes several archives, they have one name, and it is taken
+// to be for all: that keeps more.
+type plannedProtection struct {
+	VolID builtin.Later[builtin.VolID]
+	On    bool
+}
 
 // plannedMark is a verification that a plan has marked.
 type plannedMark struct {
@@ -57,7 +71,7 @@ type BackupsArgs struct {
 }
 
 func (v *vzdump) backups(ctx context.Context, a BackupsArgs) ([]Archive, error) {
-	all, err := v.list(ctx, a.Storage, a.Node)
+	all, err := v.list(ctx, a.Storage, a.Node, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -67,10 +81,11 @@ func (v *vzdump) backups(ctx context.Context, a BackupsArgs) ([]Archive, error) 
 	}), nil
 }
 
-// list is every archive of a storage, oldest first, as it really is.
-func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node builtin.Node) ([]Archive, error) {
+// list is every archive of a storage, or of one guest if that is not 0, oldest
+// first, as it really is.
+func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node builtin.Node, guest builtin.VMID) ([]Archive, error) {
 	if node != "" {
-		return v.listOn(ctx, storage, node)
+		return v.listOn(ctx, storage, node, guest)
 	}
 	s, err := v.storage(ctx, storage)
 	if err != nil {
@@ -81,11 +96,11 @@ func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node built
 		return nil, err
 	}
 	if s.IsShared() {
-		return v.listAnywhere(ctx, storage, nodes)
+		return v.listAnywhere(ctx, storage, nodes, guest)
 	}
 	var all []Archive
 	for _, n := range nodes {
-		found, err := v.listOn(ctx, storage, n)
+		found, err := v.listOn(ctx, storage, n, guest)
 		if f := builtin.AsFault(err); f != nil {
 			// A list with a node missing would look like one without its archives.
 			return nil, f.Hinting("each node has its own %s, and %s does not answer; name one that does: node = …", storage, n)
@@ -100,10 +115,10 @@ func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node built
 }
 
 // listAnywhere lists a shared storage on the first node where it is active.
-func (v *vzdump) listAnywhere(ctx context.Context, storage builtin.StorageID, nodes []builtin.Node) ([]Archive, error) {
+func (v *vzdump) listAnywhere(ctx context.Context, storage builtin.StorageID, nodes []builtin.Node, guest builtin.VMID) ([]Archive, error) {
 	var first error
 	for _, n := range nodes {
-		found, err := v.listOn(ctx, storage, n)
+		found, err := v.listOn(ctx, storage, n, guest)
 		if err == nil {
 			return found, nil
 		}
@@ -115,8 +130,8 @@ func (v *vzdump) listAnywhere(ctx context.Context, storage builtin.StorageID, no
 	return nil, first
 }
 
-func (v *vzdump) listOn(ctx context.Context, storage builtin.StorageID, node builtin.Node) ([]Archive, error) {
-	volumes, err := v.c.Content(ctx, string(node), string(storage), pve.ContentFilter{Content: "backup"})
+func (v *vzdump) listOn(ctx context.Context, storage builtin.StorageID, node builtin.Node, guest builtin.VMID) ([]Archive, error) {
+	volumes, err := v.c.Content(ctx, string(node), string(storage), pve.ContentFilter{Content: "backup", VMID: guest})
 	if err != nil {
 		return nil, err
 	}
@@ -135,14 +150,14 @@ func archiveOf(volume pve.Volume, storage builtin.StorageID, node builtin.Node) 
 	a := Archive{
 		VolID: builtin.Now(builtin.VolID(volume.VolID)), Guest: builtin.VMID(volume.VMID), Kind: kindOf(volume.Subtype),
 		Node: node, Storage: storage, Time: volume.CTime.Time, Size: int64(volume.Size), Format: volume.Format,
-		Protected: bool(volume.Protected),
+		Protected: bool(volume.Protected), Verification: volume.Verified(),
 	}
 	a.Notes, _, _ = strings.Cut(volume.Notes, "\n")
 	if a.Kind == "" { // a backup server's list has no subtype, but formats of its own
 		a.Kind = kindOf(strings.TrimPrefix(volume.Format, "pbs-"))
 	}
 	if m, ok := marks.Parse(volume.Notes); ok {
-		a.mark, a.Ours, a.Run, a.Playbook = m, true, m.Run, m.Playbook
+		a.mark, a.Ours, a.Run, a.Playbook, a.Consistency = m, true, m.Run, m.Playbook, builtin.Now(m.Consistency)
 		if !m.Verified.IsZero() {
 			a.Verified = &m.Verified
 		}
@@ -150,9 +165,20 @@ func archiveOf(volume pve.Volume, storage builtin.StorageID, node builtin.Node) 
 	return a
 }
 
+var archiveOwner = regexp.MustCompile(`^backup/(?:vzdump-(?:qemu|lxc|openvz)-|vm/|ct/)([1-9][0-9]{2,8})[-/]`)
+
+// guestOf is the guest that an archive's name says, or 0. Lists are asked for
+// its archives only: a storage may have many thousands.
+func guestOf(volid builtin.VolID) builtin.VMID {
+	if m := archiveOwner.FindStringSubmatch(volid.Name()); m != nil {
+		return vmid(m[1])
+	}
+	return 0
+}
+
 // find is the archive of a volume id.
 func (v *vzdump) find(ctx context.Context, volid builtin.VolID, node builtin.Node) (Archive, error) {
-	all, err := v.list(ctx, volid.Storage(), node)
+	all, err := v.list(ctx, volid.Storage(), node, guestOf(volid))
 	if err != nil {
 		return Archive{}, err
 	}
@@ -225,6 +251,14 @@ func overlaid(ctx context.Context, storage builtin.StorageID, node builtin.Node,
 	for _, entry := range plan.Entries(plannedArchives) {
 		if a := entry.(Archive); a.Storage == storage && (node == "" || node == a.Node) {
 			all = append(all, a)
+		}
+	}
+	for _, entry := range plan.Entries(plannedProtections) {
+		p := entry.(plannedProtection)
+		for i := range all {
+			if all[i].VolID == p.VolID {
+				all[i].Protected = p.On
+			}
 		}
 	}
 	marks := plan.Entries(plannedMarks)

@@ -22,6 +22,19 @@ type BackupArgs struct {
 	Compress  string            `name:"compress" default:"zstd" enum:"zstd,gzip,lzo,none" doc:"how the archives are packed; none can be verified in structure only"`
 	Protected bool              `name:"protected" default:"false" doc:"Proxmox and nixmox shall never remove them"`
 	Note      string            `name:"note" default:"" doc:"stands in the notes; {{guestname}}, {{vmid}}, {{node}} and {{cluster}} are filled in by Proxmox"`
+	// The rest is as Proxmox has it by default; see options.go.
+	ExcludePaths     []string          `name:"exclude_paths" default:"" doc:"of containers: shell globs of what to leave out; one with a leading / begins at the container's root"`
+	StandardExcludes bool              `name:"standard_excludes" default:"true" doc:"of containers: leave out temporary files and pid files"`
+	Fleecing         builtin.StorageID `name:"fleecing" default:"" doc:"of VMs: a fast storage that takes what the guest overwrites meanwhile, so that a slow target does not slow it down; empty: none"`
+	ChangeDetection  string            `name:"change_detection" default:"" enum:"legacy,data,metadata" doc:"of containers, to a backup server: how unchanged files are known; empty: as Proxmox chooses"`
+	Threads          *int              `name:"threads" default:"" doc:"threads that compress with zstd or gzip; 0: half of the node's cores; None: as the node's vzdump.conf says, or one"`
+	Workers          int               `name:"workers" default:"0" doc:"of VMs: how many read at once; 0: as Proxmox chooses (16). Needs Sys.Modify on /"`
+	Bandwidth        builtin.Bytes     `name:"bandwidth" default:"0" doc:"bytes a second at most, in whole KiB; 0: as the storage is configured. Needs Sys.Modify on /"`
+	IONice           *int              `name:"ionice" default:"" doc:"0 to 7 with falling priority, 8 for idle; None: as vzdump.conf says, or 7. Needs Sys.Modify on /"`
+	LockWait         *builtin.Duration `name:"lock_wait" default:"" doc:"how long to wait for another backup of the node, in whole minutes; None: as vzdump.conf says, or 3 hours"`
+	StopWait         *builtin.Duration `name:"stop_wait" default:"" doc:"how long a guest may take to shut down in mode stop, in whole minutes; None: as vzdump.conf says, or 10"`
+	Notifications    string            `name:"notifications" default:"auto" enum:"auto,legacy-sendmail,notification-system" doc:"how Proxmox notifies; it does so once a task"`
+	CheckSpace       bool              `name:"check_space" default:"true" doc:"refuse, before anything is begun, where the guests' newest archives there would not fit once more; False only warns"`
 }
 
 func (a BackupArgs) keys() []string {
@@ -41,15 +54,15 @@ type BackupResult struct {
 	Status   builtin.Later[string]   `name:"status" doc:"how the task ended: OK, WARNINGS: n, or why it failed"`
 	Warnings builtin.Later[[]string] `name:"warnings" doc:"what is wrong though the archives were made"`
 	Archives []Made                  `name:"archives" doc:"one for each guest that was backed up, in the order asked for"`
+	Expected int64                   `name:"expected" volatile:"" doc:"bytes that the archives were expected to take: as much as the guest's newest one there, at most its disk where it has none; 0 on a backup server, which keeps only what is new"`
 	Failed   []FailedGuest           `name:"failed" doc:"the guests that were not; only beside an error, where the archives are those that were made all the same"`
 }
 
 // Made is an archive with what only the log of its task tells.
 type Made struct {
 	Archive
-	Mode        builtin.Later[string]   `name:"mode" doc:"snapshot, suspend or stop: the one that was used in the end"`
-	Consistency builtin.Later[string]   `name:"consistency" doc:"stopped, filesystem (frozen by the agent), suspended, crash (as after a power failure) or unknown; whether an application was at rest, no log tells"`
-	LeftOut     builtin.Later[[]string] `name:"left_out" doc:"disks, mount points and snapshots that are not in it, in Proxmox's words"`
+	Mode    builtin.Later[string]   `name:"mode" doc:"snapshot, suspend or stop: the one that was used in the end"`
+	LeftOut builtin.Later[[]string] `name:"left_out" doc:"disks, mount points, snapshots and passed-through devices that are not in it, in Proxmox's words where it says so"`
 }
 
 // FailedGuest is a guest without an archive.
@@ -64,7 +77,9 @@ type job struct {
 	mark     mark
 	template string
 	kinds    map[builtin.VMID]string
-	onServer bool // the storage is a Proxmox Backup Server
+	free     int64 // bytes, on the storage
+	expected int64 // bytes, of the archives
+	onServer bool  // the storage is a Proxmox Backup Server
 	refused  []FailedGuest
 	over     []pve.UPID // tasks that ended on account of those, and made nothing
 	warnings []string
@@ -120,6 +135,9 @@ func identify(ctx context.Context, a BackupArgs) (*job, error) {
 	case err != nil:
 		return nil, builtin.Faultf(builtin.Invalid, "%s", j.what()).Because(err).Hinting("change the note")
 	}
+	if said := a.wrongOption(); said != "" {
+		return nil, builtin.Faultf(builtin.Invalid, "%s", j.what()).Saying(said).Hinting("nixmox doc vzdump.backup")
+	}
 	return j, nil
 }
 
@@ -133,7 +151,11 @@ func (v *vzdump) check(ctx context.Context, a BackupArgs) (*job, error) {
 	if err := v.checkStorage(ctx, j); err != nil {
 		return nil, err
 	}
-	return j, v.checkGuests(ctx, j)
+	guests, err := v.checkGuests(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	return j, v.checkSpace(ctx, j, guests)
 }
 
 func (v *vzdump) checkStorage(ctx context.Context, j *job) error {
@@ -145,6 +167,9 @@ func (v *vzdump) checkStorage(ctx context.Context, j *job) error {
 		return builtin.Faultf(kind, "%s", j.what()).Saying(said)
 	}
 	switch {
+	case !slices.Contains(archiveStorages, s.Type):
+		return fault(builtin.Invalid, "a storage of type "+s.Type+" cannot keep backups").
+			Hinting("name one that can: %s; on a ZFS pool or a volume group that is a directory on a file system of it", strings.Join(archiveStorages, ", "))
 	case !slices.Contains(s.Content, "backup"):
 		return fault(builtin.Invalid, "the storage keeps "+strings.Join(s.Content, ", ")+", but no backups").
 			Hinting("name another storage, or: pvesm set %s --content %s", j.Storage, strings.Join(append(slices.Clone(s.Content), "backup"), ","))
@@ -169,10 +194,9 @@ func (v *vzdump) checkStorage(ctx context.Context, j *job) error {
 	if !status.Active {
 		return fault(builtin.Unreachable, "the storage is not active on "+string(j.Node)).Hinting("is it mounted, and its server up? See: pvesm status --storage %s", j.Storage)
 	}
-	// How large the archives will be, nobody knows; so this is only said.
-	if total := int64(status.Total); total > 0 && int64(status.Avail) < total/50 {
-		j.warnings = append(j.warnings, fmt.Sprintf("the storage %s is nearly full: %s of %s are left", j.Storage, roundedSize(int64(status.Avail)), roundedSize(total)))
-		builtin.Report(ctx, builtin.Progress{Step: j.warnings[0]})
+	j.free = int64(status.Avail)
+	if total := int64(status.Total); total > 0 && j.free < total/50 {
+		j.warnings = append(j.warnings, fmt.Sprintf("the storage %s is nearly full: %s of %s are left", j.Storage, roundedSize(j.free), roundedSize(total)))
 	}
 	return nil
 }
@@ -196,34 +220,51 @@ func (v *vzdump) keepLimit(ctx context.Context, j *job, s pve.Storage) string {
 	return text
 }
 
-func (v *vzdump) checkGuests(ctx context.Context, j *job) error {
-	guests, err := v.c.Guests(ctx)
+// archiveStorages are the types of storage that can keep backups, as their
+// plugins in PVE::Storage declare (plugindata).
+var archiveStorages = []string{"dir", "btrfs", "nfs", "cifs", "cephfs", "glusterfs", "pbs"}
+
+// checkGuests gives the guests of the job, in its order.
+func (v *vzdump) checkGuests(ctx context.Context, j *job) ([]pve.Guest, error) {
+	all, err := v.c.Guests(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var guests []pve.Guest
 	j.kinds = map[builtin.VMID]string{}
 	var missing []builtin.VMID
 	var elsewhere []string
 	for _, id := range j.Guests {
-		i := slices.IndexFunc(guests, func(g pve.Guest) bool { return g.VMID == id })
+		i, there := slices.BinarySearchFunc(all, id, func(g pve.Guest, id builtin.VMID) int { return int(g.VMID) - int(id) })
 		switch {
-		case i < 0:
+		case !there:
 			missing = append(missing, id)
-		case guests[i].Node != string(j.Node):
-			elsewhere = append(elsewhere, fmt.Sprintf("%d is on %s", id, guests[i].Node))
+		case all[i].Node != string(j.Node):
+			elsewhere = append(elsewhere, fmt.Sprintf("%d is on %s", id, all[i].Node))
 		default:
-			j.kinds[id] = kindOf(guests[i].Type)
+			guests = append(guests, all[i])
+			j.kinds[id] = kindOf(all[i].Type)
 		}
 	}
 	if missing != nil {
-		return builtin.Faultf(builtin.NotFound, "%s", j.what()).Saying("there is no guest " + idList(missing)).
+		return nil, builtin.Faultf(builtin.NotFound, "%s", j.what()).Saying("there is no guest " + idList(missing)).
 			Hinting("proxmox.guests() lists them; the token sees only guests on which it has VM.Audit")
 	}
 	if elsewhere != nil {
-		return builtin.Faultf(builtin.Conflict, "%s", j.what()).Saying(strings.Join(elsewhere, ", ")).
+		return nil, builtin.Faultf(builtin.Conflict, "%s", j.what()).Saying(strings.Join(elsewhere, ", ")).
 			Hinting("was it migrated? Ask proxmox.guests() again and back it up there")
 	}
-	return nil
+	return guests, nil
+}
+
+// logWarnings shows warnings beside the playbook's own lines.
+func (j *job) logWarnings(call *builtin.Call, warnings []string) {
+	if call.Run.Log == nil {
+		return
+	}
+	for _, w := range warnings {
+		call.Run.Log(*call, "warning", string(j.Node)+": "+w)
+	}
 }
 
 func (v *vzdump) previewBackup(ctx context.Context, a BackupArgs) (BackupResult, error) {
@@ -233,13 +274,14 @@ func (v *vzdump) previewBackup(ctx context.Context, a BackupArgs) (BackupResult,
 	}
 	call := builtin.CallFrom(ctx)
 	from := call.Place
-	result := BackupResult{Task: builtin.PlannedBy[string](call), Status: builtin.PlannedBy[string](call), Warnings: builtin.PlannedBy[[]string](call)}
+	j.logWarnings(call, j.warnings)
+	result := BackupResult{Task: builtin.PlannedBy[string](call), Status: builtin.PlannedBy[string](call), Warnings: builtin.PlannedBy[[]string](call), Expected: j.expected}
 	for _, id := range j.Guests {
-		m := Made{Mode: builtin.Later[string]{From: from}, Consistency: builtin.Later[string]{From: from}, LeftOut: builtin.Later[[]string]{From: from}}
+		m := Made{Mode: builtin.Later[string]{From: from}, LeftOut: builtin.Later[[]string]{From: from}}
 		m.Archive = Archive{
 			VolID: builtin.PlannedBy[builtin.VolID](call), Guest: id, Kind: j.kinds[id], Node: a.Node, Storage: a.Storage,
 			Time: call.Run.Now().UTC(), Format: j.format(id), Protected: a.Protected,
-			Ours: true, Run: j.mark.Run, Playbook: j.mark.Playbook, mark: j.mark,
+			Ours: true, Run: j.mark.Run, Playbook: j.mark.Playbook, Consistency: builtin.Later[string]{From: from}, mark: j.mark,
 		}
 		result.Archives = append(result.Archives, m)
 		if plan := call.Run.Planned; plan != nil {

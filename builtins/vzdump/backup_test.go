@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"nixmox/builtins/internal/pve"
+	"nixmox/builtins/lab"
 	"nixmox/engine/builtin"
 )
 
@@ -37,7 +38,7 @@ func TestBackupInOneTask(t *testing.T) {
 	if c := got.Archives[2]; c.Kind != "container" || c.Consistency.Value != "crash" {
 		t.Errorf("archive of a container: %+v", c)
 	}
-	if want := "nixos-vm: before the upgrade | nixmox: v=1 run=" + u.run.ID + " place=1.1.1 playbook=backup"; a.Notes != want {
+	if want := "nixos-vm: before the upgrade | nixmox: v=1 run=" + u.run.ID + " place=1.1.1 playbook=backup consistency=filesystem"; a.Notes != want {
 		t.Errorf("notes %q, want %q", a.Notes, want)
 	}
 	if full, err := u.v.notes(context.Background(), a.Archive); err != nil || full != a.Notes+"\nsecond line" {
@@ -109,7 +110,7 @@ func TestWarningsAreASuccess(t *testing.T) {
 func TestTheMarkWrittenAnewKeepsTheNote(t *testing.T) {
 	u := newUser(t, "vzdump:105=warnings")
 	got := must[BackupResult](u, "backup", args{"node": "pve2", "guests": ids(105), "storage": "backup", "note": "{{guestname}} of {{node}}\nand more"})
-	want := "105: 105 of pve2 | nixmox: v=1 run=" + u.run.ID + " place=1.1.1 playbook=backup\nand more"
+	want := "105: 105 of pve2 | nixmox: v=1 run=" + u.run.ID + " place=1.1.1 playbook=backup consistency=crash\nand more"
 	a := got.Archives[0].Archive
 	if notes, err := u.v.notes(context.Background(), a); err != nil || notes != want || !a.Ours {
 		t.Errorf("%q, %v, want %q", notes, err, want)
@@ -127,7 +128,8 @@ func TestTheMarkWrittenAnewKeepsTheNote(t *testing.T) {
 func TestWarningsAndNoMarkToBeWritten(t *testing.T) {
 	u := newUser(t, "vzdump:105=warnings", "api:PUT /nodes/pve2/storage/*=403")
 	got := must[BackupResult](u, "backup", two)
-	if got.Archives[1].Ours || len(got.Warnings.Value) != 2 || !strings.Contains(got.Warnings.Value[1], "carries no mark") {
+	if got.Archives[1].Ours || len(got.Warnings.Value) != 3 || !strings.Contains(got.Warnings.Value[1], "carries no mark") ||
+		!strings.Contains(got.Warnings.Value[2], "guest 101: its consistency (crash) could not be written") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -175,7 +177,7 @@ func TestTaskSaysOKButTheArchiveIsNotThere(t *testing.T) {
 	if err != nil || !end.OK {
 		t.Fatalf("%+v, %v", end, err)
 	}
-	listed, err := u.v.list(ctx, "backup", "")
+	listed, err := u.v.list(ctx, "backup", "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +212,8 @@ func TestRefusedBeforeAnythingStarts(t *testing.T) {
 		words []string
 	}{
 		"keep limit":     {args{"node": "pve3", "guests": ids(104), "storage": "small"}, builtin.Conflict, []string{"keep-last=3", "pvesm set small --prune-backups keep-all=1"}},
-		"no backups":     {args{"node": "pve3", "guests": ids(104), "storage": "rpool"}, builtin.Invalid, []string{"keeps images, rootdir, but no backups"}},
+		"no backups":     {args{"node": "pve3", "guests": ids(104), "storage": "rpool"}, builtin.Invalid, []string{"a storage of type zfspool cannot keep backups", "dir, btrfs, nfs"}},
+		"no backups on":  {args{"node": "pve3", "guests": ids(104), "storage": "media"}, builtin.Invalid, []string{"keeps iso, but no backups", "pvesm set media --content iso,backup"}},
 		"no storage":     {args{"node": "pve3", "guests": ids(104), "storage": "nostore"}, builtin.NotFound, []string{"nostore", "there are backup, local"}},
 		"other node":     {args{"node": "pve1", "guests": ids(100, 104), "storage": "backup"}, builtin.Conflict, []string{"104 is on pve3"}},
 		"no such guest":  {args{"node": "pve1", "guests": ids(100, 999, 998), "storage": "backup"}, builtin.NotFound, []string{"there is no guest 999, 998"}},
@@ -283,7 +286,10 @@ func TestTaskThatFailsAfterAllItsArchives(t *testing.T) {
 }
 
 func TestListThatCannotBeReadIsNoSuccess(t *testing.T) {
-	u := newUser(t, "api:GET /nodes/pve2/storage/backup/content=595")
+	u := newUser(t)
+	u.run.Handle = func(builtin.Call, string) error {
+		return u.lab.AddFault(lab.Fault{Target: "api", ID: "GET /nodes/pve2/storage/backup/content", Kind: "595"})
+	}
 	_, err := call[BackupResult](u, "backup", two)
 	fault(t, err, builtin.Unreachable, `the task ended with "OK", but whether the archives are there could not be seen`)
 }

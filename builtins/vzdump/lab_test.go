@@ -46,7 +46,7 @@ func runID() string {
 func newUser(t *testing.T, faults ...string) *user {
 	t.Helper()
 	u := &user{t: t}
-	o := lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Observe: func(x lab.Exchange) {
+	o := lab.Options{Dir: t.TempDir(), Brief: true, Clock: lab.ClockAuto, Observe: func(x lab.Exchange) {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		u.requests = append(u.requests, x)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -13,20 +12,6 @@ import (
 
 // mark is the one that stands in the notes of an archive.
 type mark = marks.Mark
-
-// withVerification is notes with the verification in their mark replaced, or
-// added; every other byte stays. The notes must have a mark.
-func withVerification(notes string, at time.Time, sha256 string) string {
-	start, end := marks.Span(notes)
-	var kept []string
-	for token := range strings.SplitSeq(notes[start:end], " ") {
-		if !strings.HasPrefix(token, "verified=") && !strings.HasPrefix(token, "sha256=") {
-			kept = append(kept, token)
-		}
-	}
-	added := mark{Verified: at, SHA256: sha256}.Verification()
-	return notes[:start] + strings.Join(kept, " ") + added + notes[end:]
-}
 
 // templateLimit is how long Proxmox lets a notes-template be, in characters.
 const templateLimit = 1024

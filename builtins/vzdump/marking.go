@@ -121,7 +121,7 @@ func plannedBy(key string, volid builtin.Later[builtin.VolID]) string {
 
 // marked is the archive with the verification in its notes.
 func (a MarkArgs) marked(listed Archive, notes string) Archive {
-	volume := pve.Volume{Notes: withVerification(notes, a.Verified.Time, a.Verified.SHA256.Value)}
+	volume := pve.Volume{Notes: marks.WithVerification(notes, a.Verified.Time, a.Verified.SHA256.Value)}
 	out, now := listed, archiveOf(volume, listed.Storage, listed.Node)
 	out.Notes, out.mark, out.Ours, out.Run, out.Playbook, out.Verified = now.Notes, now.mark, now.Ours, now.Run, now.Playbook, now.Verified
 	return out
@@ -135,7 +135,7 @@ func (v *vzdump) markVerified(ctx context.Context, a MarkArgs) (Archive, error) 
 	if err != nil {
 		return Archive{}, err
 	}
-	wanted := withVerification(notes, a.Verified.Time, a.Verified.SHA256.Value)
+	wanted := marks.WithVerification(notes, a.Verified.Time, a.Verified.SHA256.Value)
 	putErr := v.c.Put(ctx, volumePath(listed), map[string]any{"notes": wanted}, nil)
 	if putErr != nil && !pve.InDoubt(putErr) {
 		return Archive{}, putErr

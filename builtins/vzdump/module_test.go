@@ -19,11 +19,15 @@ func TestScopesAndKeys(t *testing.T) {
 		scope []string
 		keys  []string
 	}{
-		"backup":  {args{"node": "pve2", "guests": ids(101, 105, 101), "storage": "backup"}, "guest", []string{"101", "105", "101"}, []string{"vzdump:pve2", "guest:101", "guest:105"}},
-		"backups": {args{"storage": "backup"}, "storage", []string{"backup"}, nil},
-		"verify":  {args{"volid": volid}, "storage", []string{"backup"}, nil},
-		"mark":    {args{"volid": volid, "verified": v}, "storage", []string{"backup"}, []string{"volume:" + volid}},
-		"prune":   {pruneTwo, "storage", []string{"backup"}, []string{"storage:backup"}},
+		"backup":         {args{"node": "pve2", "guests": ids(101, 105, 101), "storage": "backup"}, "guest", []string{"101", "105", "101"}, []string{"vzdump:pve2", "guest:101", "guest:105"}},
+		"backups":        {args{"storage": "backup"}, "storage", []string{"backup"}, nil},
+		"verify":         {args{"volid": volid}, "storage", []string{"backup"}, nil},
+		"mark":           {args{"volid": volid, "verified": v}, "storage", []string{"backup"}, []string{"volume:" + volid}},
+		"protect":        {args{"volid": volid}, "storage", []string{"backup"}, []string{"volume:" + volid}},
+		"extract_config": {args{"volid": volid}, "storage", []string{"backup"}, nil},
+		"restore":        {args{"volid": volid, "guest": int64(120)}, "storage", []string{"backup"}, []string{"guest:120"}},
+		"restore_over":   {args{"volid": volid, "guest": int64(108)}, "guest", []string{"108"}, []string{"guest:108"}},
+		"prune":          {pruneTwo, "storage", []string{"backup"}, []string{"storage:backup"}},
 	} {
 		c := u.prepare(name, want.args)
 		sort, scope, ok := c.Func.Scope(c.Args)

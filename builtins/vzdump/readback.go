@@ -16,8 +16,8 @@ import (
 // readBack says what an ended task really made. Three witnesses must agree for
 // each guest: the task's log, the storage's list, and the mark in the notes.
 func (v *vzdump) readBack(ctx context.Context, j *job, end pve.TaskEnd, log *taskLog) (BackupResult, error) {
-	result := BackupResult{Task: builtin.Now(end.UPID.String()), Status: builtin.Now(end.ExitStatus), Failed: slices.Clone(j.refused)}
-	listed, err := v.listOn(ctx, j.Storage, j.Node)
+	result := BackupResult{Task: builtin.Now(end.UPID.String()), Status: builtin.Now(end.ExitStatus), Expected: j.expected, Failed: slices.Clone(j.refused)}
+	listed, err := v.listOn(ctx, j.Storage, j.Node, 0)
 	if f := builtin.AsFault(err); f != nil {
 		f.What = fmt.Sprintf("%s: the task ended with %q, but whether the archives are there could not be seen: %s", j.what(), end.ExitStatus, f.What)
 		return BackupResult{}, f.Hinting("look again later: vzdump.backups(%q); task %s", j.Storage, end.UPID)
@@ -32,16 +32,21 @@ func (v *vzdump) readBack(ctx context.Context, j *job, end pve.TaskEnd, log *tas
 		if g == nil && why != "" && log.Skipped != "" {
 			why += "; " + log.Skipped // it was migrated meanwhile
 		}
+		if g != nil && g.mayBeFrozen() {
+			warnings = append(warnings, v.frozenWarnings(ctx, j.Node, id)...)
+		}
 		if why != "" {
 			result.Failed = append(result.Failed, FailedGuest{Guest: id, Said: why})
 			continue
 		}
-		made := Made{Archive: a, Mode: builtin.Now(""), Consistency: builtin.Now(consistencyUnknown), LeftOut: builtin.Now([]string{})}
+		made := Made{Archive: a, Mode: builtin.Now(""), LeftOut: builtin.Now([]string{})}
+		made.Consistency = builtin.Now(consistencyUnknown)
 		if g != nil {
 			made.Mode, made.Consistency, made.LeftOut = builtin.Now(g.Mode), builtin.Now(g.Consistency()), builtin.Now(g.LeftOut)
+			warnings = append(warnings, v.askTheGuest(ctx, j.Node, &made)...)
 		}
 		if !a.Ours {
-			if marked, err := v.markAnew(ctx, j, a); err == nil {
+			if marked, err := v.markAnew(ctx, j, made.Archive); err == nil {
 				made.Archive = marked
 			} else {
 				warnings = append(warnings, fmt.Sprintf("guest %d: %s carries no mark (%v), so nixmox will not take it for its own and never remove it", id, a.VolID.Value, err))
@@ -49,12 +54,9 @@ func (v *vzdump) readBack(ctx context.Context, j *job, end pve.TaskEnd, log *tas
 		}
 		result.Archives = append(result.Archives, made)
 	}
+	warnings = append(warnings, v.recordConsistency(ctx, j, result.Archives)...)
 	result.Warnings = builtin.Now(warnings)
-	if call := builtin.CallFrom(ctx); call.Run.Log != nil {
-		for _, w := range warnings {
-			call.Run.Log(*call, "warning", string(j.Node)+": "+w)
-		}
-	}
+	j.logWarnings(builtin.CallFrom(ctx), warnings)
 	if len(result.Failed) == 0 && end.OK {
 		return result, nil
 	}
@@ -69,8 +71,10 @@ func (v *vzdump) markAnew(ctx context.Context, j *job, a Archive) (Archive, erro
 	if there, err := v.notes(ctx, a); err != nil || strings.TrimSpace(there) != "" {
 		return a, cmp.Or(err, fmt.Errorf("its notes are %q", there))
 	}
+	m := j.mark
+	m.Consistency = a.Consistency.Value
 	notes := strings.NewReplacer("{{guestname}}", a.Guest.String(), "{{vmid}}", a.Guest.String(), "{{node}}", string(j.Node), "{{cluster}}", "").
-		Replace(notesText(j.Note, j.mark))
+		Replace(notesText(j.Note, m))
 	if err := v.c.Put(ctx, volumePath(a), map[string]any{"notes": notes}, nil); err != nil && !pve.InDoubt(err) {
 		return a, err
 	}

@@ -1,6 +1,7 @@
 package vzdump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (v *vzdump) settleTask(ctx context.Context, j *job, upid pve.UPID) (builtin
 // settleByArchives: no task is found. Archives with the mark prove that there
 // was one; that there was none, only a list that reaches back far enough does.
 func (v *vzdump) settleByArchives(ctx context.Context, j *job, handle string, began time.Time, known bool) (builtin.Settlement[BackupResult], error) {
-	listed, err := v.listOn(ctx, j.Storage, j.Node)
+	listed, err := v.listOn(ctx, j.Storage, j.Node, 0)
 	if err != nil {
 		return builtin.Settlement[BackupResult]{}, err
 	}
@@ -157,9 +158,8 @@ func (v *vzdump) settleByArchives(ctx context.Context, j *job, handle string, be
 	for _, id := range j.Guests {
 		for _, a := range listed {
 			if a.Guest == id && a.mark.Run == j.mark.Run && a.mark.Place == j.mark.Place && a.Size > 0 {
-				result.Archives = append(result.Archives, Made{
-					Archive: a, Mode: builtin.Now(""), Consistency: builtin.Now(consistencyUnknown), LeftOut: builtin.Now([]string{}),
-				})
+				a.Consistency = builtin.Now(cmp.Or(a.mark.Consistency, consistencyUnknown))
+				result.Archives = append(result.Archives, Made{Archive: a, Mode: builtin.Now(""), LeftOut: builtin.Now([]string{})})
 				break
 			}
 		}

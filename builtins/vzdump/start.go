@@ -14,17 +14,8 @@ import (
 // start asks for the task, once. What Proxmox does with a second POST of the
 // same is a second backup.
 func (v *vzdump) start(ctx context.Context, j *job) (pve.UPID, error) {
-	compress := j.Compress
-	if compress == "none" {
-		compress = "0"
-	}
-	params := map[string]any{
-		"vmid": strings.ReplaceAll(idList(j.Guests), " ", ""), "storage": string(j.Storage), "mode": j.Mode, "compress": compress,
-		"remove": 0, "notes-template": j.template,
-	}
-	if j.Protected {
-		params["protected"] = 1
-	}
+	params := j.options()
+	params["vmid"], params["notes-template"] = strings.ReplaceAll(idList(j.Guests), " ", ""), j.template
 	asked := builtin.CallFrom(ctx).Run.Now()
 	var answer pve.Text
 	// A run that is cancelled in this moment still learns which task it left.

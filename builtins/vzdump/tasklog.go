@@ -13,15 +13,17 @@ import (
 )
 
 // The consistency of an archive: in what state the guest's disks were when
-// they were copied. Only the log tells, and it does not tell "application":
-// whether Windows' VSS writers or a freeze hook brought a database to rest is
-// not in it. So the best that is claimed of a running VM is filesystem.
+// they were copied. The log tells, but for "application": on Windows the agent
+// freezes through VSS, whose writers bring databases to rest first. Elsewhere
+// it freezes file systems, and whether a hook of the guest's did more nobody
+// outside can see.
 const (
-	consistencyFilesystem = "filesystem" // frozen by the guest agent
-	consistencyCrash      = "crash"      // as after a power failure
-	consistencySuspended  = "suspended"  // processes halted, file systems not flushed
-	consistencyStopped    = "stopped"    // shut down: nothing is more consistent
-	consistencyUnknown    = "unknown"    // the log does not say
+	consistencyApplication = "application" // frozen by the guest agent through VSS
+	consistencyFilesystem  = "filesystem"  // frozen by the guest agent
+	consistencyCrash       = "crash"       // as after a power failure
+	consistencySuspended   = "suspended"   // processes halted, file systems not flushed
+	consistencyStopped     = "stopped"     // shut down: nothing is more consistent
+	consistencyUnknown     = "unknown"     // the log does not say
 )
 
 // taskLog is what the log of a vzdump task says, read line by line. The words
@@ -60,6 +62,9 @@ type guestLog struct {
 
 	fallback string     // why the mode asked for was not possible
 	frozen   bool       // by the guest agent, so far as the log says
+	issued   bool       // the agent was told to freeze
+	thawed   bool       // it was told to thaw, and did not say no
+	inDoubt  bool       // it may still be frozen: only the agent can tell
 	asked    agentOrder // what the agent was asked last, until its answer cannot come any more
 }
 
@@ -79,7 +84,10 @@ var (
 	complaint    = regexp.MustCompile(`^(?:tar|zstd|gzip|pigz|lzop|rsync|cp): `)
 	targetLine   = regexp.MustCompile(`^creating (?:vzdump|Proxmox Backup Server) archive '(.+)'$`)
 	progressLine = regexp.MustCompile(`^ *(\d{1,3})% \(([\d.]+) (\w+) of ([\d.]+) (\w+)\) in [^,]*, read: ([\d.]+) (\w+)/s`)
-	oldProgress  = regexp.MustCompile(`^status: (\d{1,3})% \((\d+)/(\d+)\)`) // Proxmox VE 6
+	// "filesystem freeze -" since Proxmox VE 9, "-agent 'fs-freeze'," before.
+	noFreeze    = regexp.MustCompile(`^skipping guest(?: filesystem freeze -|-agent 'fs-freeze',) (.*)$`)
+	totalLine   = regexp.MustCompile(`^Total bytes written: (\d+) \([\d.]+\w+, ([\d.]+)([KMGT]?i?B)/s\)$`) // tar's, the only one of a container
+	oldProgress = regexp.MustCompile(`^status: (\d{1,3})% \((\d+)/(\d+)\)`)                                // Proxmox VE 6
 )
 
 // Line reads the next line and says how far the task is, if the line does.
@@ -125,9 +133,10 @@ func (l *taskLog) error(text string) (builtin.Progress, bool) {
 	// vzdump itself takes both for no more than an ERROR line, and ends OK.
 	switch g.asked {
 	case toFreeze:
-		g.frozen = false
+		g.frozen, g.inDoubt = false, true
 		l.warn("freezing its file systems failed: " + text)
 	case toThaw:
+		g.thawed, g.inDoubt = false, true
 		l.warn("thawing its file systems may have failed (look with: qm guest cmd " + g.ID.String() + " fsfreeze-status): " + text)
 	}
 	return builtin.Progress{}, false
@@ -192,6 +201,8 @@ func (l *taskLog) aboutGuest(g *guestLog, text string) (builtin.Progress, bool) 
 		}
 	} else if complaint.MatchString(text) {
 		g.Complaints = append(g.Complaints, text)[max(0, len(g.Complaints)-2):]
+	} else if m := noFreeze.FindStringSubmatch(text); m != nil {
+		l.notFrozen(g, m[1])
 	} else {
 		g.aboutFreeze(text)
 	}
@@ -205,18 +216,31 @@ func isLeftOut(text string) bool {
 		strings.HasSuffix(text, "(not included into backup)")
 }
 
+// notFrozen: vzdump goes on without, and its task ends OK. Where the guest was
+// meant to be frozen, that is a warning here. A suspended one cannot answer,
+// and one that is frozen already (guest_agent.frozen, say) need not be again.
+func (l *taskLog) notFrozen(g *guestLog, why string) {
+	switch {
+	case why == "already frozen":
+		g.frozen = true
+	case strings.HasPrefix(why, "agent configured") && g.Mode == "snapshot":
+		l.warn("its file systems were not frozen: " + why)
+	}
+}
+
 func (g *guestLog) aboutFreeze(text string) {
 	switch {
 	case text == "issuing guest-agent 'fs-freeze' command":
-		g.frozen, g.asked = true, toFreeze
+		g.frozen, g.issued, g.thawed, g.asked = true, true, false, toFreeze
 	case text == "issuing guest-agent 'fs-thaw' command":
-		g.asked = toThaw
+		g.asked, g.thawed = toThaw, true
 	case text == "starting backup via QMP command", strings.HasPrefix(text, "started backup task "):
 		g.asked = nothing
-	case text == "skipping guest filesystem freeze - already frozen": // guest_agent.frozen, say
-		g.frozen = true
 	}
 }
+
+// mayBeFrozen reports that the log does not show the guest thawed.
+func (g *guestLog) mayBeFrozen() bool { return g.inDoubt || g.issued && !g.thawed }
 
 // Consistency is in what state the guest's disks were copied.
 func (g *guestLog) Consistency() string {
@@ -238,6 +262,11 @@ func (l *taskLog) percent(g *guestLog, text string) (builtin.Progress, bool) {
 	if m := progressLine.FindStringSubmatch(text); m != nil {
 		p.Percent, _ = strconv.ParseFloat(m[1], 64)
 		p.Done, p.Total, p.Rate = bytesOf(m[2], m[3]), bytesOf(m[4], m[5]), bytesOf(m[6], m[7])
+		return p, true
+	}
+	if m := totalLine.FindStringSubmatch(text); m != nil {
+		p.Done, _ = strconv.ParseInt(m[1], 10, 64)
+		p.Total, p.Percent, p.Rate = p.Done, 100, bytesOf(m[2], m[3])
 		return p, true
 	}
 	if m := oldProgress.FindStringSubmatch(text); m != nil {

@@ -74,7 +74,7 @@ func TestWhatALogMeans(t *testing.T) {
 	}{
 		"no agent":       {[]string{qmp, started}, "101 vm mode=snapshot crash" + archive},
 		"agent disabled": {[]string{"INFO: skipping guest filesystem freeze - disabled in VM options", qmp, started}, "101 vm mode=snapshot crash" + archive},
-		"agent down, 7":  {[]string{"INFO: skipping guest-agent 'fs-freeze', agent configured but not running?", started}, "101 vm mode=snapshot crash" + archive},
+		"agent down, 7":  {[]string{"INFO: skipping guest-agent 'fs-freeze', agent configured but not running?", started}, "101 vm mode=snapshot crash" + archive + "warning: guest 101: its file systems were not frozen: agent configured but not running?\n"},
 		"frozen":         {[]string{freeze, qmp, thaw, started}, "101 vm mode=snapshot filesystem" + archive},
 		"frozen, 7":      {[]string{freeze, thaw, started}, "101 vm mode=snapshot filesystem" + archive},
 		"frozen before":  {[]string{"INFO: skipping guest filesystem freeze - already frozen", qmp, started}, "101 vm mode=snapshot filesystem" + archive},
@@ -124,6 +124,8 @@ func TestProgress(t *testing.T) {
 			Percent: 37, Done: 12777527705, Total: 32 << 30, Rate: 512 << 20, Subject: "101", Step: "guest 101 (1 of 2): 37% (11.9 GiB of 32.0 GiB) in 1m 5s, read: 512.0 MiB/s, write: 452.0 KiB/s"},
 		"INFO: status: 12% (120/1000), sparse 0% (0), duration 3, read/write 1/1 MB/s": {
 			Percent: 12, Done: 120, Total: 1000, Subject: "101", Step: "guest 101 (1 of 2): status: 12% (120/1000), sparse 0% (0), duration 3, read/write 1/1 MB/s"},
+		"INFO: Total bytes written: 2396160 (2.3MiB, 275MiB/s)": {
+			Percent: 100, Done: 2396160, Total: 2396160, Rate: 275 << 20, Subject: "101", Step: "guest 101 (1 of 2): Total bytes written: 2396160 (2.3MiB, 275MiB/s)"},
 		"INFO: Finished Backup of VM 101 (00:00:05)":        {Subject: "101", Step: "guest 101 (1 of 2): finished", Ended: builtin.SubjectDone, Elapsed: 5 * time.Second},
 		"ERROR: Backup of VM 101 failed - it would not end": {Subject: "101", Step: "guest 101 (1 of 2): failed: it would not end", Ended: builtin.SubjectFailed},
 	} {
@@ -150,9 +152,10 @@ func TestRecordedLogs(t *testing.T) {
 	const job = "$ vzdump\n"
 	const qmeventd = "FAILED: unable to connect to qmeventd socket (vmid: 101) - Connection refused\n"
 	want := map[string]string{
-		"vzdump snapshot agent down": job + "101 vm mode=snapshot crash vzdump-qemu-101-2026_11_23-12_06_59.vma.zst 39KB finished\n",
-		"vzdump snapshot":            job + "101 vm mode=snapshot filesystem vzdump-qemu-101-2026_11_23-12_07_11.vma.zst 39KB finished\n",
-		"vzdump suspend":             job + "101 vm mode=suspend suspended vzdump-qemu-101-2026_11_23-12_07_12.vma.lzo 77KB finished\n",
+		"vzdump snapshot agent down": job + "101 vm mode=snapshot crash vzdump-qemu-101-2026_11_23-12_06_59.vma.zst 39KB finished\n" +
+			"warning: guest 101: its file systems were not frozen: agent configured but not running?\n",
+		"vzdump snapshot": job + "101 vm mode=snapshot filesystem vzdump-qemu-101-2026_11_23-12_07_11.vma.zst 39KB finished\n",
+		"vzdump suspend":  job + "101 vm mode=suspend suspended vzdump-qemu-101-2026_11_23-12_07_12.vma.lzo 77KB finished\n",
 		"vzdump stop (running VM is shut down and started again)": job + "101 vm mode=stop stopped vzdump-qemu-101-2026_11_23-12_07_18.vma.gz 50KB finished\n",
 		"vzdump several, one missing": job + "100 vm mode=stop stopped vzdump-qemu-100-2026_11_23-12_07_21.vma.zst 35KB finished\n" +
 			"200 container mode=stop stopped vzdump-lxc-200-2026_11_23-12_07_22.tar.zst 1MB finished\n" +

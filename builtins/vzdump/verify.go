@@ -1,12 +1,14 @@
 package vzdump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"nixmox/builtins/vzdump/archive"
@@ -49,6 +51,11 @@ func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (Verification, error)
 	listed, err := v.find(ctx, volid, a.Node)
 	if err != nil {
 		return Verification{}, err
+	}
+	if strings.HasPrefix(listed.Format, "pbs-") {
+		return Verification{}, builtin.Faultf(builtin.Invalid, "cannot tell whether the archive %s is whole", volid).
+			Saying("a backup server keeps it in chunks, which nixmox cannot read to their end; the server's own verification says: "+cmp.Or(listed.Verification, "never verified")).
+			Hinting("have the server verify it (proxmox-backup-manager verify DATASTORE, or a verify job), and look at verification in vzdump.backups(%q); that checks hashes, and only a restore proves more", volid.Storage())
 	}
 	name, err := v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), volid.Name())
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 // docs/live.svg is a screen of the live view as it really was. Times, rates
 // and the order in which nodes answer differ from run to run; the rest does not.
 func TestLivePicture(t *testing.T) {
+	t.Parallel()
 	args := []string{"run", "backup", "--guests", "100-105,108"}
 	s := startSession(t, 104, 24, []string{"vzdump:103=fail", "vzdump:105=hang"}, nil, args...)
 	s.until(`^100 \(nixos-vm\) +started`, `^101 \(nixos-ct\) +started`, `^104 \(web1\) +started`)

@@ -73,6 +73,9 @@ func TestPlaybooksPlan(t *testing.T) {
 			continue
 		}
 		for _, all := range []bool{false, true} { // as said there, and with its defaults
+			if all && name == "restore" {
+				continue // which guest, it has to be told
+			}
 			if all {
 				args = nil
 			}

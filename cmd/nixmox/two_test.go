@@ -38,8 +38,9 @@ func TestTwoAtOnceOneKilled(t *testing.T) {
 					marks++
 				}
 			}
-			if backups != 2 || marks != 2 {
-				t.Errorf("%d backups and %d marks were asked for, want 2 and 2", backups, marks)
+			// Of each archive its consistency, and then that it was verified.
+			if backups != 2 || marks != 4 {
+				t.Errorf("%d backups and %d marks were asked for, want 2 and 4", backups, marks)
 			}
 		})
 	}

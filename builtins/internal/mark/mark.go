@@ -6,6 +6,7 @@ package mark
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,8 +28,10 @@ type Mark struct {
 	Run      string
 	Place    string // empty in marks that others wrote (the lab's history)
 	Playbook string
-	Verified time.Time // zero if nobody has verified it
-	SHA256   string    // of the file that was verified
+	// Consistency is that of a backup's copy, empty if nobody wrote it down.
+	Consistency string
+	Verified    time.Time // zero if nobody has verified it
+	SHA256      string    // of the file that was verified
 }
 
 // markStart begins a mark: at the start of the line or after a space.
@@ -45,11 +48,13 @@ func (m Mark) String() string {
 	if m.Playbook != "" {
 		s += " playbook=" + escapeValue(m.Playbook)
 	}
-	return s + m.Verification()
+	if m.Consistency != "" {
+		s += " consistency=" + escapeValue(m.Consistency)
+	}
+	return s + m.verification()
 }
 
-// Verification is the end of a mark that says when what it stands on was verified.
-func (m Mark) Verification() string {
+func (m Mark) verification() string {
 	if m.Verified.IsZero() {
 		return ""
 	}
@@ -60,7 +65,7 @@ func (m Mark) Verification() string {
 // it does not know are a later version's and no obstacle; anything else that
 // is not exactly a mark is none.
 func Parse(notes string) (Mark, bool) {
-	start, end := Span(notes)
+	start, end := span(notes)
 	if start < 0 {
 		return Mark{}, false
 	}
@@ -76,7 +81,7 @@ func Parse(notes string) (Mark, bool) {
 		}
 		values[found[1]] = value
 	}
-	m := Mark{Run: values["run"], Place: values["place"], Playbook: values["playbook"]}
+	m := Mark{Run: values["run"], Place: values["place"], Playbook: values["playbook"], Consistency: values["consistency"]}
 	if m.Run == "" {
 		return Mark{}, false
 	}
@@ -87,8 +92,30 @@ func Parse(notes string) (Mark, bool) {
 	return m, true
 }
 
-// Span is where the last mark of the first line begins and ends, or -1.
-func Span(notes string) (start, end int) {
+// WithVerification is notes with the verification in their mark replaced, or
+// added; every other byte stays. The notes must have a mark.
+func WithVerification(notes string, at time.Time, sha256 string) string {
+	return withTokens(notes, Mark{Verified: at, SHA256: sha256}.verification(), "verified=", "sha256=")
+}
+
+// WithConsistency is notes with the consistency in their mark, in the same way.
+func WithConsistency(notes, consistency string) string {
+	return withTokens(notes, " consistency="+escapeValue(consistency), "consistency=")
+}
+
+func withTokens(notes, added string, without ...string) string {
+	start, end := span(notes)
+	var kept []string
+	for token := range strings.SplitSeq(notes[start:end], " ") {
+		if !slices.ContainsFunc(without, func(key string) bool { return strings.HasPrefix(token, key) }) {
+			kept = append(kept, token)
+		}
+	}
+	return notes[:start] + strings.Join(kept, " ") + added + notes[end:]
+}
+
+// span is where the last mark of the first line begins and ends, or -1.
+func span(notes string) (start, end int) {
 	line, _, _ := strings.Cut(notes, "\n")
 	line = strings.TrimRight(line, " \t\r")
 	start = strings.LastIndex(line, markStart)

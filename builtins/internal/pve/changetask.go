@@ -1,6 +1,7 @@
 package pve
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -100,7 +101,7 @@ const (
 const searchLimit = 500
 
 // FindTask looks for the task that a request began, if it did: one of its
-// types and of this token, newer than the task it names. nixmox keeps others of
+// types and of this token or user, newer than the task it names. nixmox keeps others of
 // its own from the guest meanwhile, so there is one such task at most.
 func (c *Client) FindTask(ctx context.Context, r TaskRequest) (UPID, TaskSearch, error) {
 	filter := TaskFilter{VMID: r.Guest, Source: "all", Limit: searchLimit}
@@ -116,10 +117,11 @@ func (c *Client) FindTask(ctx context.Context, r TaskRequest) (UPID, TaskSearch,
 	if err != nil {
 		return UPID{}, TaskUnknown, err
 	}
+	me := cmp.Or(c.cfg.TokenID, c.cfg.User)
 	reachesBack := r.After == "" && len(tasks) < searchLimit
 	for _, t := range tasks {
 		reachesBack = reachesBack || t.UPID == after
-		if slices.Contains(r.Types, t.UPID.Type) && t.UPID.User == c.cfg.TokenID && t.UPID.newerThan(after) {
+		if slices.Contains(r.Types, t.UPID.Type) && t.UPID.User == me && t.UPID.newerThan(after) {
 			return t.UPID, TaskFound, nil
 		}
 	}

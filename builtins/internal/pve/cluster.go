@@ -68,6 +68,7 @@ type Guest struct {
 	Mem      int64 // bytes
 	MaxMem   int64
 	MaxDisk  int64
+	Disk     int64 // bytes in use; of containers only
 }
 
 type rawGuest struct {
@@ -86,6 +87,7 @@ type rawGuest struct {
 	Mem      Int   `json:"mem"`
 	MaxMem   Int   `json:"maxmem"`
 	MaxDisk  Int   `json:"maxdisk"`
+	Disk     Int   `json:"disk"`
 }
 
 // Guests lists all guests of the cluster by id, in one request. A token sees
@@ -104,7 +106,7 @@ func (c *Client) Guests(ctx context.Context) ([]Guest, error) {
 			VMID: builtin.VMID(g.VMID), Name: string(g.Name), Node: string(g.Node), Type: string(g.Type),
 			Status: string(g.Status), Tags: splitTags(string(g.Tags)), Pool: string(g.Pool),
 			Template: bool(g.Template), Lock: string(g.Lock), Uptime: int64(g.Uptime), CPU: float64(g.CPU),
-			MaxCPU: int64(g.MaxCPU), Mem: int64(g.Mem), MaxMem: int64(g.MaxMem), MaxDisk: int64(g.MaxDisk),
+			MaxCPU: int64(g.MaxCPU), Mem: int64(g.Mem), MaxMem: int64(g.MaxMem), MaxDisk: int64(g.MaxDisk), Disk: int64(g.Disk),
 		})
 	}
 	slices.SortFunc(out, func(a, b Guest) int { return int(a.VMID) - int(b.VMID) })
