@@ -6,11 +6,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -48,6 +50,21 @@ type Engine struct {
 	Reserved []string
 	// Secret reveals a secret of the configuration by name.
 	Secret func(name string) (string, error)
+
+	mu     sync.Mutex
+	loaded []*language.Playbook // whose evaluators Close ends
+}
+
+// Close ends what evaluates the playbooks that were loaded.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, p := range e.loaded {
+		errs = append(errs, p.Close())
+	}
+	e.loaded = nil
+	return errors.Join(errs...)
 }
 
 // Clock is the engine's time: the machine's, or a test's, or the lab's.
@@ -99,6 +116,11 @@ func (e *Engine) Load(ctx context.Context, roots source.Roots, file string) (*Pl
 	}
 	if err != nil {
 		return nil, err
+	}
+	if loaded.Close != nil {
+		e.mu.Lock()
+		e.loaded = append(e.loaded, loaded)
+		e.mu.Unlock()
 	}
 	name, _ := NameOf(file)
 	p := &Playbook{Name: name, Playbook: loaded}

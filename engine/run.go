@@ -122,7 +122,7 @@ func (r *run) execute(ctx context.Context, o Options) Report {
 		defer cancel()
 	}
 	name := r.playbook.Name
-	r.emit(event.Event{Type: event.RunBegan, Time: r.began, Playbook: name, Plan: r.plan})
+	r.emit(event.Event{Type: event.RunBegan, Time: r.began, Playbook: name, Plan: r.plan, Exposed: r.playbook.Exposed})
 	err := r.playbook.Main(builtin.WithBranch(ctx, builtin.NewBranch()), r.builtin, o.Params)
 	report := r.finish(ctx, err)
 	r.closeRecord(&report)

@@ -144,7 +144,7 @@ func merged(needs []Need, major int) []Need {
 	type key struct{ name, path string }
 	uses := map[key][]string{}
 	for _, n := range needs {
-		k := key{onVersion(n.Name, major), n.Path}
+		k := key{onVersion(n.Name, major), strings.Replace(n.Path, "/{guests}", "/{guest}", 1)}
 		if !slices.Contains(uses[k], n.For) {
 			uses[k] = append(uses[k], n.For)
 		}

@@ -34,7 +34,7 @@ func (a *app) checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.check(cmd.Context(), e, args, asJSON)
+			return errors.Join(a.check(cmd.Context(), e, args, asJSON), e.Close())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print problems as JSON, one a line")
@@ -94,11 +94,12 @@ func problemsOf(ctx context.Context, e *engine.Engine, name string) (source.Prob
 func (a *app) listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the shipped playbooks", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			e, err := definitions()
 			if err != nil {
 				return err
 			}
+			defer func() { err = errors.Join(err, e.Close()) }()
 			names, err := fs.Glob(playbooks.FS, "*.*")
 			if err != nil {
 				return err

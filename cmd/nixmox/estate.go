@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"nixmox/engine"
 	"nixmox/engine/builtin"
 	"nixmox/engine/journal"
+	"nixmox/engine/language"
 	"nixmox/engine/sandbox"
 	"nixmox/stdlib"
 )
@@ -63,7 +65,11 @@ func openEstate(f *engineFlags) (*estate, error) {
 	e := &estate{config: c, engine: &engine.Engine{Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits,
 		LockDir: lockDir(state, os.Geteuid() == 0 && f.lab == "" && c.Lab == nil), LockWait: time.Duration(f.wait), Reserved: reservedFlags(), Secret: c.secret, Version: version}}
 	e.keepJournal(state)
-	e.engine.Sandbox = &sandbox.Options{Memory: engine.DefaultLimits.Memory}
+	if f.sandbox != "" && f.sandbox != "require" {
+		return nil, usagef("--sandbox=require", "--sandbox=%s", f.sandbox)
+	}
+	e.engine.Limits = language.Limits{Steps: cmp.Or(f.steps, engine.DefaultLimits.Steps), Memory: cmp.Or(uint64(f.memory), engine.DefaultLimits.Memory)}
+	e.engine.Sandbox = &sandbox.Options{Memory: e.engine.Limits.Memory, Require: f.sandbox == "require"}
 	proxmox, err := c.proxmox()
 	if err != nil {
 		return nil, err
@@ -109,7 +115,8 @@ const runDir = "/run/nixmox"
 // for commands that perform nothing.
 func definitions() (*engine.Engine, error) {
 	modules, _, err := builtins.All(builtins.Config{})
-	return &engine.Engine{Modules: modules, Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits, Reserved: reservedFlags()}, err
+	return &engine.Engine{Modules: modules, Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits, Reserved: reservedFlags(),
+		Sandbox: &sandbox.Options{Memory: engine.DefaultLimits.Memory}}, err
 }
 
 // openLab starts the simulated estate in this process. Its clock is the
@@ -169,9 +176,9 @@ func labError(err error) error {
 
 // Close ends the lab and lets connections go.
 func (e *estate) Close() error {
-	var err error
+	err := e.engine.Close()
 	if e.close != nil {
-		err = e.close()
+		err = errors.Join(err, e.close())
 	}
 	if e.closeJournal != nil {
 		err = errors.Join(err, e.closeJournal())

@@ -22,6 +22,9 @@ type engineFlags struct {
 	labFault []string
 	timeout  time.Duration
 	wait     builtin.Duration
+	memory   builtin.Bytes
+	steps    uint64
+	sandbox  string // "", or require
 	logFile  string
 	quiet    bool
 	verbose  bool
@@ -47,13 +50,22 @@ func (f *engineFlags) register(set *pflag.FlagSet) {
 	set.StringArrayVar(&f.labFault, "lab-fault", nil, "something that goes wrong in the lab, such as vzdump:101=fail; may be repeated")
 	set.DurationVar(&f.timeout, "timeout", 0, "end the run after this time (exit code 7)")
 	f.wait = builtin.Duration(engine.DefaultLockWait)
-	set.Var(textFlag{&f.wait}, "wait", "how long to wait for a lock (exit code 6)")
+	set.Var(textFlag{&f.wait, "duration"}, "wait", "how long to wait for a lock (exit code 6)")
+	f.memory, f.steps = builtin.Bytes(engine.DefaultLimits.Memory), engine.DefaultLimits.Steps
+	f.registerLimits(set, "")
 	set.StringVar(&f.logFile, "log-file", "", "also append everything that happens to this file, as plain lines")
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "only warnings, errors and the last line")
 	set.BoolVarP(&f.verbose, "verbose", "v", false, "also every read")
 	set.BoolVar(&f.json, "json", false, "print events instead of text, one JSON object a line")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan: show what would be done, change nothing")
 	set.BoolVarP(&f.help, "help", "h", false, "help; after a playbook's name its own flags, too")
+}
+
+// registerLimits adds the flags that bound the playbook's own process.
+func (f *engineFlags) registerLimits(set *pflag.FlagSet, more string) {
+	set.Var(textFlag{&f.memory, "size"}, "memory", "how much memory the playbook may use (exit code 8)"+more)
+	set.Uint64Var(&f.steps, "steps", f.steps, "how many steps of its language the playbook may take (exit code 8)"+more)
+	set.StringVar(&f.sandbox, "sandbox", "", "require: refuse to run where the kernel cannot lock the playbook's process down wholly")
 }
 
 // findPlaybook finds the first argument that is no flag of the engine nor

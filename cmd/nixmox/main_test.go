@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"nixmox/engine/sandbox"
 )
 
 // planted stands in configurations of the scripts as a secret; nothing that
@@ -25,6 +27,9 @@ const planted = "planted-5f0c3e9a-secret"
 const outputEnv = "NIXMOX_TEST_OUTPUT"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == sandbox.Argument {
+		evaluate(os.Args[2:])
+	}
 	testscript.Main(scanned{m}, map[string]func(){
 		"nixmox": func() {
 			stdout, stderr := io.Writer(os.Stdout), io.Writer(os.Stderr)

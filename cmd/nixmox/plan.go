@@ -152,12 +152,7 @@ func (a *app) apply(ctx context.Context, f *engineFlags, path string) error {
 	if err := json.Unmarshal(plan.Kept, &kept); err != nil {
 		return usage(fmt.Errorf("%s: how to reach the estate cannot be read: %w", path, err), "")
 	}
-	if f.config == "" {
-		f.config = kept.Config
-	}
-	if kept.Lab {
-		f.lab, f.labClock = "keep", kept.LabClock
-	}
+	kept.restore(f)
 	return withEstate(ctx, f, func(ctx context.Context, e *estate) error {
 		name := plan.File
 		if shipped, ok := strings.CutPrefix(name, shippedPrefix); ok {

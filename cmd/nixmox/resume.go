@@ -25,10 +25,28 @@ type keptOptions struct {
 	LabClock string `json:"lab_clock,omitempty"`
 	Folder   string `json:"folder,omitempty"`  // in which the playbook's name was given
 	Applied  bool   `json:"applied,omitempty"` // the run carries out a saved plan
+	Memory   uint64 `json:"memory,omitempty"`  // bytes
+	Steps    uint64 `json:"steps,omitempty"`
+}
+
+// restore sets the flags as the run had them, where nobody gives others now.
+func (k *keptOptions) restore(f *engineFlags) {
+	if f.config == "" {
+		f.config = k.Config
+	}
+	if k.Lab {
+		f.lab, f.labClock = "keep", k.LabClock
+	}
+	if f.memory == 0 {
+		f.memory = builtin.Bytes(k.Memory)
+	}
+	if f.steps == 0 {
+		f.steps = k.Steps
+	}
 }
 
 func (f *engineFlags) keep() (json.RawMessage, error) {
-	k := keptOptions{Lab: f.lab != ""}
+	k := keptOptions{Lab: f.lab != "", Memory: uint64(f.memory), Steps: f.steps}
 	if k.Lab {
 		k.LabClock = f.labClock
 	}
@@ -105,12 +123,13 @@ func resumeFlags(cmd *cobra.Command, f *engineFlags) {
 	cmd.Flags().StringVar(&f.state, "state", "", "state folder (NIXMOX_STATE)")
 	cmd.Flags().StringVar(&f.config, "config", "", "another configuration than the run had")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 0, "end the run after this time (exit code 7)")
-	cmd.Flags().Var(textFlag{&f.wait}, "wait", "how long to wait for a lock (exit code 6)")
+	cmd.Flags().Var(textFlag{&f.wait, "duration"}, "wait", "how long to wait for a lock (exit code 6)")
 	cmd.Flags().StringVar(&f.logFile, "log-file", "", "also append everything that happens to this file, as plain lines")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "only warnings, errors and the last line")
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "also every read")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print events instead of text, one JSON object a line")
 	f.wait = builtin.Duration(engine.DefaultLockWait)
+	f.registerLimits(cmd.Flags(), "; as the run had it unless given")
 }
 
 // resume takes the run's owner lock, opens its estate as it was, and goes on.
@@ -135,12 +154,7 @@ func (a *app) resume(ctx context.Context, f *engineFlags, id string, o engine.Re
 		return usagef("nixmox cancel "+begun.ID+" settles what was begun and ends it; then plan again",
 			"run %s carries out a saved plan, and a resumed run is not held against it", begun.ID)
 	}
-	if f.config == "" {
-		f.config = kept.Config
-	}
-	if kept.Lab {
-		f.lab, f.labClock = "keep", kept.LabClock
-	}
+	kept.restore(f)
 	return withEstate(ctx, f, func(ctx context.Context, e *estate) error {
 		if current {
 			roots, err := currentRoots(begun, kept.Folder)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -289,18 +290,24 @@ func (a *app) runsPruneCommand() *cobra.Command {
 		},
 	}
 	journalFlags(cmd, &f)
-	cmd.Flags().Var(textFlag{&age}, "older-than", "of runs that began longer ago than this")
+	cmd.Flags().Var(textFlag{&age, "duration"}, "older-than", "of runs that began longer ago than this")
 	return cmd
 }
 
 // textFlag makes a flag of a named type.
-type textFlag struct{ d *builtin.Duration }
+type textFlag struct {
+	v interface {
+		encoding.TextUnmarshaler
+		fmt.Stringer
+	}
+	kind string
+}
 
 func (t textFlag) String() string {
-	if t.d == nil {
+	if t.v == nil {
 		return ""
 	}
-	return t.d.String()
+	return t.v.String()
 }
-func (t textFlag) Set(text string) error { return t.d.UnmarshalText([]byte(text)) }
-func (textFlag) Type() string            { return "duration" }
+func (t textFlag) Set(text string) error { return t.v.UnmarshalText([]byte(text)) }
+func (t textFlag) Type() string          { return t.kind }

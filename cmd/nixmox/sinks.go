@@ -42,6 +42,9 @@ func (t *textSink) event(e event.Event) {
 			}
 			t.line(e, faint, fmt.Sprintf("%s %s of %s", what, e.Run, e.Playbook))
 		}
+		if len(e.Exposed) > 0 {
+			t.line(e, yellow, "warning: the playbook's process is not locked down wholly; this kernel does not have "+strings.Join(e.Exposed, ", "))
+		}
 	case event.CallBegan:
 		if (change && !t.plan || t.verbose) && !t.quiet && !t.live {
 			t.line(e, "", fmt.Sprintf("> %s %s", e.Place, callText(e)))

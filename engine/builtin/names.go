@@ -162,6 +162,18 @@ func (Bytes) Describe() (string, string) {
 	return "size", "bytes, or with a unit: 512MiB, 32GiB, 2TiB"
 }
 
+// String is the size in the largest unit that divides it.
+func (b Bytes) String() string {
+	n, unit := int64(b), ""
+	for _, larger := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, larger
+	}
+	return strconv.FormatInt(n, 10) + unit
+}
+
 // UnmarshalText reads bytes with or without a unit. Units are powers of 1024,
 // as everywhere in Proxmox and ZFS.
 func (b *Bytes) UnmarshalText(text []byte) error {

@@ -34,6 +34,8 @@ type Event struct {
 
 	Playbook string `json:"playbook,omitempty"` // run_began
 	Plan     bool   `json:"plan,omitempty"`
+	// Exposed is what the kernel could not give to lock the playbook's process down.
+	Exposed []string `json:"exposed,omitempty"`
 
 	Place  builtin.Place     `json:"place,omitempty"` // call_*
 	Call   string            `json:"call,omitempty"`  // MODULE.FUNCTION

@@ -30,6 +30,8 @@ type Playbook struct {
 	// Main runs main with the parameters, neutral values by name. The error is
 	// a *builtin.Fault or a *builtin.Stop.
 	Main func(ctx context.Context, run *builtin.Run, values map[string]any) error
+	// Exposed is what the kernel could not give to lock the evaluator down.
+	Exposed []string
 	// Close ends what evaluates the playbook; nil where nothing has to be ended.
 	Close func() error
 	// Uses finds every MODULE.FUNCTION in the text of the playbook's files.

@@ -42,8 +42,6 @@ type Options struct {
 	Memory uint64
 	// Require refuses evaluators that the kernel cannot lock down wholly.
 	Require bool
-	// Missing is told, for each evaluator, what the kernel could not give.
-	Missing func(what []string)
 }
 
 // addressSpace is what an evaluator may set aside beyond what it starts with:
@@ -69,6 +67,8 @@ type process struct {
 	conn  *conn
 	sock  *os.File
 	words tail // of its standard error
+	// missing is what the kernel could not give.
+	missing []string
 
 	ids     atomic.Uint64
 	mu      sync.Mutex
@@ -95,6 +95,7 @@ func start(o Options) (*process, error) {
 	}
 	p := &process{o: o, conn: newConn(ours), sock: ours, died: make(chan struct{})}
 	p.cmd = exec.Command(program, Argument, fmt.Sprint(o.addressSpace()))
+	p.cmd.Args[0] = os.Args[0] // the name by which it knows itself
 	p.cmd.Env = []string{}
 	p.cmd.Stderr = &p.words
 	p.cmd.ExtraFiles = []*os.File{theirs}
@@ -113,13 +114,9 @@ func start(o Options) (*process, error) {
 	if err == nil {
 		err = first.decode(&ready)
 	}
-	if err == nil && len(ready.Missing) > 0 {
-		if o.Missing != nil {
-			o.Missing(ready.Missing)
-		}
-		if o.Require {
-			err = fmt.Errorf("this kernel does not have %s", strings.Join(ready.Missing, ", "))
-		}
+	p.missing = ready.Missing
+	if err == nil && o.Require && len(ready.Missing) > 0 {
+		err = fmt.Errorf("this kernel does not have %s", strings.Join(ready.Missing, ", "))
 	}
 	if err != nil {
 		p.kill(nil)

@@ -122,7 +122,7 @@ func (s *session) load(ctx context.Context, file string) (*language.Playbook, er
 	case l.Error != "":
 		return nil, errors.New(l.Error)
 	}
-	p := &language.Playbook{Doc: l.Doc, Needs: l.Needs, Close: s.close, Uses: func() []language.Used { return l.Uses }}
+	p := &language.Playbook{Doc: l.Doc, Needs: l.Needs, Close: s.close, Exposed: s.missing, Uses: func() []language.Used { return l.Uses }}
 	files := make([]*source.File, len(l.Files))
 	for i, name := range l.Files {
 		if files[i] = s.files[name]; files[i] == nil {
@@ -430,7 +430,7 @@ func (s *session) log(f *frame) error {
 		s.kill(stop)
 		return stop
 	}
-	run.Log(builtin.Call{Place: line.Place, At: line.At, Run: run}, line.Level, line.Text)
+	run.Log(builtin.Call{Place: line.Place, Func: s.function("log"), At: line.At, Run: run}, line.Level, line.Text)
 	return nil
 }
 
@@ -452,7 +452,7 @@ func (s *session) lock(f *frame) error {
 	s.locks[f.id] = held
 	ctx, run := s.ctx, s.run
 	s.performing.Go(func() {
-		release, err := run.Lock(ctx, builtin.Call{Place: asked.Place, At: asked.At, Run: run}, asked.Keys)
+		release, err := run.Lock(ctx, builtin.Call{Place: asked.Place, Func: s.function("with_lock"), At: asked.At, Run: run}, asked.Keys)
 		s.mu.Lock()
 		s.underWay--
 		held.release = release
@@ -507,7 +507,7 @@ func (s *session) keep(f *frame) error {
 		s.kill(stop)
 		return stop
 	}
-	s.run.Defer(builtin.Call{Place: asked.Place, At: asked.At, Run: s.run}, &kept{s, f.id})
+	s.run.Defer(builtin.Call{Place: asked.Place, Func: s.function("defer"), At: asked.At, Run: s.run}, &kept{s, f.id})
 	return nil
 }
 
