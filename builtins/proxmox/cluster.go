@@ -28,7 +28,7 @@ type Member struct {
 	ID      int64        `name:"id" doc:"its number in the cluster, or 0"`
 	Address string       `name:"address" doc:"its IP address"`
 	Online  bool         `name:"online" doc:"it is up"`
-	Local   bool         `name:"local" doc:"it is the one that nixmox asks"`
+	Local   bool         `name:"asked" doc:"it is the one that nixmox asks"`
 }
 
 func (c client) cluster(ctx context.Context, _ noArgs) (Cluster, error) {

@@ -25,7 +25,7 @@ type NodeDetail struct {
 	Cores      int64        `name:"cores" doc:"its processors, threads counted"`
 	Sockets    int64        `name:"sockets" doc:"its processors in sockets"`
 	Model      string       `name:"model" doc:"of its processors"`
-	Load       []float64    `name:"load" volatile:"" doc:"processes that want to run, over 1, 5 and 15 minutes"`
+	Load       []float64    `name:"load_average" volatile:"" doc:"processes that want to run, over 1, 5 and 15 minutes"`
 	Memory     int64        `name:"memory" doc:"its memory, in bytes"`
 	MemoryUsed int64        `name:"memory_used" volatile:"" doc:"in use, in bytes"`
 	Swap       int64        `name:"swap" doc:"its swap space, in bytes"`

@@ -29,7 +29,7 @@ func (a RebootNodeArgs) what() string   { return "rebooting the node " + string(
 // RebootedNode is what reboot_node() returns.
 type RebootedNode struct {
 	Node   builtin.Node            `name:"node" doc:"the node"`
-	Back   builtin.Later[bool]     `name:"back" doc:"it was seen to be up again, with a newer boot; false only if nobody waited"`
+	Back   bool                    `name:"back" doc:"it was seen to be up again, with a newer boot; false only if nobody waited"`
 	Kernel builtin.Later[string]   `name:"kernel" doc:"the release of the kernel that runs now"`
 	Uptime builtin.Later[int64]    `name:"uptime" volatile:"" doc:"seconds since its start"`
 	Guests builtin.Later[[]string] `name:"guests" doc:"guests that ran before and do not yet run again"`
@@ -119,7 +119,7 @@ func (c client) previewReboot(ctx context.Context, args RebootNodeArgs) (Reboote
 		call.Run.Planned.Assume("the node " + string(args.Node) + " comes back from its reboot, with the guests that start with it")
 	}
 	return RebootedNode{
-		Node: args.Node, Back: builtin.PlannedBy[bool](call), Kernel: builtin.PlannedBy[string](call),
+		Node: args.Node, Back: args.Wait, Kernel: builtin.PlannedBy[string](call),
 		Uptime: builtin.PlannedBy[int64](call), Guests: builtin.PlannedBy[[]string](call),
 	}, nil
 }
@@ -149,7 +149,7 @@ func (c client) rebootNode(ctx context.Context, args RebootNodeArgs) (RebootedNo
 		return RebootedNode{}, err
 	}
 	if !args.Wait && err == nil {
-		return RebootedNode{Node: args.Node, Back: builtin.Now(false), Kernel: builtin.Now(before.Kernel), Uptime: builtin.Now(before.Uptime), Guests: builtin.Now(running)}, nil
+		return RebootedNode{Node: args.Node, Back: false, Kernel: builtin.Now(before.Kernel), Uptime: builtin.Now(before.Uptime), Guests: builtin.Now(running)}, nil
 	}
 	return c.waitForBoot(ctx, args, was, running)
 }
@@ -210,7 +210,7 @@ func (c client) backAgain(ctx context.Context, args RebootNodeArgs, now NodeDeta
 			down = append(down, id)
 		}
 	}
-	return RebootedNode{Node: args.Node, Back: builtin.Now(true), Kernel: builtin.Now(now.Kernel), Uptime: builtin.Now(now.Uptime), Guests: builtin.Now(down)}, nil
+	return RebootedNode{Node: args.Node, Back: true, Kernel: builtin.Now(now.Kernel), Uptime: builtin.Now(now.Uptime), Guests: builtin.Now(down)}, nil
 }
 
 // settleReboot: the node's boot tells. One that does not answer may be booting.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,7 +136,7 @@ func fillIn(path string, p *engine.Playbook, f engine.Function) string {
 		}
 		known[param.Name] = value
 	}
-	if _, sort, scoped := f.ScopeOf(); scoped {
+	if argument, sort, scoped := f.ScopeOf(); scoped {
 		for _, need := range f.Needs {
 			if name, isParam := strings.CutPrefix(need.Glob, "$"); isParam && known[name] != "" {
 				known[sort] = known[name]
@@ -143,6 +144,7 @@ func fillIn(path string, p *engine.Playbook, f engine.Function) string {
 				known[sort] = need.Glob
 			}
 		}
+		known[argument] = cmp.Or(known[argument], known[sort]) // an archive stands in that storage
 	}
 	for name, value := range known {
 		if value != "" {

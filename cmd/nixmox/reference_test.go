@@ -51,7 +51,6 @@ func TestExamplesRun(t *testing.T) {
 		modules[i] = m.Name + ` = ["` + strings.Join(names, `", "`) + `"]`
 	}
 	needs := "needs(" + strings.Join(modules, ", ") + ")\n"
-	state := t.TempDir()
 	try := func(f *builtin.Func) {
 		t.Run(f.QualifiedName(), func(t *testing.T) {
 			if f.Example == "" {
@@ -63,7 +62,7 @@ func TestExamplesRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			var stdout, stderr bytes.Buffer
-			if code := (&app{stdout: &stdout, stderr: &stderr}).main([]string{"run", "--lab", "--state", state, file}); code != 0 {
+			if code := (&app{stdout: &stdout, stderr: &stderr}).main([]string{"run", "--lab", "--state", t.TempDir(), file}); code != 0 {
 				t.Errorf("exit %d\n%s%s\n%s", code, stdout.String(), stderr.String(), text)
 			}
 		})

@@ -42,6 +42,8 @@ func isDefault(f *builtin.Field, v any) bool {
 		return false
 	}
 	switch v := v.(type) {
+	case nil:
+		return f.Default == ""
 	case string:
 		return v == f.Default
 	case []any:
