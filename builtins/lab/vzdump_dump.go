@@ -43,6 +43,11 @@ func (l *Lab) beginDump(t *task, vmid int, at time.Time) bool {
 		l.failDump(t, wrong, at)
 		return false
 	}
+	// exec_backup_task in PVE::VZDump: to stop it would be the manager's fight.
+	if r := l.st.ha(g.sid()); r != nil && r.State == "started" && j.Mode == "stop" {
+		l.failDump(t, "Cannot execute a backup with stop mode on a HA managed and enabled Service. Use snapshot mode or disable the Service.", at)
+		return false
+	}
 	d := j.Dump
 	// Proxmox names archives by the second and does not see that a name is
 	// taken; the lab's clock makes that impossible, but for a copy by hand.

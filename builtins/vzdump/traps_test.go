@@ -168,6 +168,15 @@ func TestTrap7WhatVzdumpDoesOfItself(t *testing.T) {
 	if !strings.Contains(left, "bind mount point mp0") || !strings.Contains(left, "volume mount point mp1 ('/data') from backup (disabled)") {
 		t.Errorf("%s", left)
 	}
+	// Nor does it stop what the HA manager keeps running.
+	started := "started"
+	if err := u.lab.ChangeGuest(110, lab.GuestChange{HA: &started}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := call[BackupResult](u, "backup", args{"node": u.guest(110).Node, "guests": ids(110), "storage": "backup", "mode": "stop"})
+	if f := builtin.AsFault(err); f == nil || !strings.Contains(f.Error(), "stop mode on a HA managed") || !u.guest(110).Running {
+		t.Errorf("%v, %+v", err, u.guest(110))
+	}
 }
 
 // Without the prefix vzdump-qemu- Proxmox knows no guest to an archive: it is
