@@ -68,7 +68,7 @@ func (a *app) doctor(ctx context.Context, f *engineFlags, p doctor.Patient) erro
 	}
 	f.labClock = "auto"
 	c, findings := examineConfig(f)
-	findings = append(findings, examineState(f, c)...)
+	findings = append(append(findings, examineSandbox()), examineState(f, c)...)
 	if slices.ContainsFunc(findings, func(x doctor.Finding) bool { return x.Check == "configuration" && x.Level == doctor.Error }) {
 		findings = append(findings, doctor.Finding{Check: "reachability", Subject: "the Proxmox host", Level: doctor.Note,
 			Found: "not checked: the configuration does not lead to one; nor was anything behind it", Cure: "cure what configuration found first"})

@@ -14,7 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nixmox/builtins/doctor"
+	"nixmox/engine"
 	"nixmox/engine/journal"
+	"nixmox/engine/sandbox"
 )
 
 // examineConfig reads the configuration as a run would, secrets too. Without
@@ -78,6 +80,21 @@ func examineSecret(c *config, name string) doctor.Finding {
 		if x.Cure = hint; hint == "" {
 			x.Cure = fmt.Sprintf("put it there, mode 0600, or correct %s in [secrets]", name)
 		}
+	}
+	return x
+}
+
+// examineSandbox has an evaluator lock itself down.
+func examineSandbox() doctor.Finding {
+	x := doctor.Finding{Check: "sandbox", Subject: "this kernel", Level: doctor.OK, Found: "it locks the processes of playbooks down wholly"}
+	missing, err := sandbox.Missing(sandbox.Options{Memory: engine.DefaultLimits.Memory})
+	switch {
+	case err != nil:
+		x.Level, x.Found = doctor.Error, err.Error()
+		x.Cure = "no playbook can run here; nixmox must be able to start itself (/proc mounted, no noexec) and to use seccomp"
+	case len(missing) > 0:
+		x.Level, x.Found = doctor.Warning, "it does not have "+strings.Join(missing, ", ")
+		x.Cure = "a kernel from 6.1 on with lsm=landlock among its boot parameters; --sandbox=require refuses to run without"
 	}
 	return x
 }

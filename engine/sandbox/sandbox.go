@@ -273,6 +273,16 @@ func firstLine(text string) string {
 	return line
 }
 
+// Missing starts an evaluator, to see what the kernel cannot give to lock it
+// down, and ends it again.
+func Missing(o Options) ([]string, error) {
+	p, err := start(o)
+	if err != nil {
+		return nil, err
+	}
+	return p.missing, p.close()
+}
+
 // Load starts an evaluator and has it load a playbook. The playbook's Close
 // ends the evaluator.
 func Load(ctx context.Context, o Options, d language.Definitions, roots source.Roots, file string) (*language.Playbook, error) {
