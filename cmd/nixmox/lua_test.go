@@ -99,6 +99,37 @@ func TestBackupInLua(t *testing.T) {
 	}
 }
 
+// TestBackupInLuaIsRecordedAlike: the journals of both are equal, but for what
+// differs from one run to the next, and the lines in the playbook.
+func TestBackupInLuaIsRecordedAlike(t *testing.T) {
+	lines := regexp.MustCompile(`"At":\{[^}]*\},?|"(Playbook|File|ID|Began|Ended|Digest)":"[^"]*",?`)
+	recorded := map[string][]string{}
+	for _, file := range []string{"../../playbooks/backup.star", "testdata/backup.lua"} {
+		w := newWorld(t)
+		if code, out := w.nixmox(nil, append([]string{"run", file}, playbookArgs["backup"]...)...); code != 0 {
+			t.Fatalf("%s: exit %d\n%s", file, code, out)
+		}
+		code, out := w.nixmox(nil, "runs", "--json")
+		id := regexp.MustCompile(`"ID":"(\w+)"`).FindStringSubmatch(out)
+		if code != 0 || id == nil {
+			t.Fatalf("exit %d\n%s", code, out)
+		}
+		if code, out = w.nixmox(nil, "runs", "show", "--json", id[1]); code != 0 {
+			t.Fatalf("exit %d\n%s", code, out)
+		}
+		var shown struct{ Calls []json.RawMessage }
+		if err := json.Unmarshal([]byte(out), &shown); err != nil || len(shown.Calls) < 5 {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for _, call := range shown.Calls {
+			recorded[file] = append(recorded[file], lines.ReplaceAllString(changing.ReplaceAllString(string(call), "…"), ""))
+		}
+	}
+	if d := cmp.Diff(recorded["../../playbooks/backup.star"], recorded["testdata/backup.lua"]); d != "" {
+		t.Errorf("Starlark (-) and Lua (+) differ:\n%s", d)
+	}
+}
+
 func playIn(t *testing.T, dir, file string, plan bool, args, faults []string) *playtest.Observed {
 	t.Helper()
 	roots, base, err := source.Dir(filepath.Join(dir, file), stdlib.FS)
