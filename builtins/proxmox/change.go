@@ -73,7 +73,7 @@ func (c client) make(ctx context.Context, g guestChange) (pve.TaskEnd, error) {
 			return end, err
 		}
 		builtin.Report(ctx, builtin.Progress{Step: "waiting: " + builtin.AsFault(err).Said})
-		if err := sleep(ctx, 2*time.Second); err != nil {
+		if err := builtin.Sleep(ctx, 2*time.Second); err != nil {
 			return pve.TaskEnd{}, err
 		}
 	}

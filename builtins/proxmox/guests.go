@@ -55,22 +55,11 @@ func (c client) guests(ctx context.Context, args GuestsArgs) ([]Guest, error) {
 	out := make([]Guest, len(chosen))
 	for i, g := range chosen {
 		out[i] = Guest{
-			ID: g.VMID, Name: g.Name, Node: builtin.Node(g.Node), Kind: kindOf(g.Type), Status: g.Status, Tags: g.Tags, Pool: g.Pool,
+			ID: g.VMID, Name: g.Name, Node: builtin.Node(g.Node), Kind: pve.KindOf(g.Type), Status: g.Status, Tags: g.Tags, Pool: g.Pool,
 			Template: g.Template, Lock: g.Lock, Cores: g.MaxCPU, Memory: g.MaxMem, Disk: g.MaxDisk, Uptime: g.Uptime, CPU: g.CPU, MemoryUsed: g.Mem,
 		}
 	}
 	return out, nil
-}
-
-// kindOf turns Proxmox's names of its two sorts of guest into words.
-func kindOf(proxmoxType string) string {
-	switch proxmoxType {
-	case "qemu":
-		return "vm"
-	case "lxc":
-		return "container"
-	}
-	return ""
 }
 
 // completeNew fills in what the cluster's list does not have yet: the name of

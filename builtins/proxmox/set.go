@@ -200,7 +200,7 @@ func (c client) set(ctx context.Context, a SetArgs) (SetResult, error) {
 			}
 			err := c.putConfig(ctx, g, config, set, deleted)
 			if isLocked(err) && run.Now().Before(deadline) {
-				if err := sleep(ctx, 2*time.Second); err != nil {
+				if err := builtin.Sleep(ctx, 2*time.Second); err != nil {
 					return SetResult{}, err
 				}
 				continue

@@ -54,7 +54,7 @@ func (g foundGuest) path(below string) string {
 }
 
 func (g foundGuest) isVM() bool   { return g.Type == "qemu" }
-func (g foundGuest) noun() string { return kindOf(g.Type) }
+func (g foundGuest) noun() string { return pve.KindOf(g.Type) }
 
 // find is a guest, where it is now.
 func (c client) find(ctx context.Context, id builtin.VMID) (foundGuest, error) {
@@ -86,7 +86,7 @@ func (c client) status(ctx context.Context, args GuestArgs) (GuestStatus, error)
 }
 
 func (c client) statusOf(ctx context.Context, g foundGuest) (GuestStatus, error) {
-	out := GuestStatus{Guest: g.VMID, Name: g.Name, Node: builtin.Node(g.Node), Kind: kindOf(g.Type)}
+	out := GuestStatus{Guest: g.VMID, Name: g.Name, Node: builtin.Node(g.Node), Kind: pve.KindOf(g.Type)}
 	if g.home == "" {
 		out.Status = stopped
 		overlay(ctx, g.VMID, &view{status: &out})
@@ -168,21 +168,8 @@ func until(ctx context.Context, limit time.Duration, so func() (bool, error)) er
 		if left <= 0 {
 			return errTooLong
 		}
-		if err := sleep(ctx, min(pause, left)); err != nil {
+		if err := builtin.Sleep(ctx, min(pause, left)); err != nil {
 			return err
 		}
-	}
-}
-
-// sleep waits on the engine's clock; on the machine's where none is given.
-func sleep(ctx context.Context, d time.Duration) error {
-	if engine := builtin.CallFrom(ctx).Run.Sleep; engine != nil {
-		return engine(ctx, d)
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
 	}
 }

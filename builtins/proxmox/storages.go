@@ -123,7 +123,7 @@ func (c client) content(ctx context.Context, args ContentArgs) ([]Volume, error)
 	out := make([]Volume, len(raw))
 	for i, v := range raw {
 		out[i] = Volume{
-			VolID: builtin.VolID(v.VolID), Kind: v.Content, Guest: int64(v.VMID), GuestKind: kindOf(v.Subtype), Size: int64(v.Size),
+			VolID: builtin.VolID(v.VolID), Kind: v.Content, Guest: int64(v.VMID), GuestKind: pve.KindOf(v.Subtype), Size: int64(v.Size),
 			Created: v.CTime.Time, Format: v.Format, Notes: v.Notes, Protected: bool(v.Protected), Verified: v.Verified(), Used: int64(v.Used),
 		}
 	}

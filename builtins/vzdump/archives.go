@@ -148,13 +148,13 @@ func (v *vzdump) listOn(ctx context.Context, storage builtin.StorageID, node bui
 
 func archiveOf(volume pve.Volume, storage builtin.StorageID, node builtin.Node) Archive {
 	a := Archive{
-		VolID: builtin.Now(builtin.VolID(volume.VolID)), Guest: builtin.VMID(volume.VMID), Kind: kindOf(volume.Subtype),
+		VolID: builtin.Now(builtin.VolID(volume.VolID)), Guest: builtin.VMID(volume.VMID), Kind: pve.KindOf(volume.Subtype),
 		Node: node, Storage: storage, Time: volume.CTime.Time, Size: int64(volume.Size), Format: volume.Format,
 		Protected: bool(volume.Protected), Verification: volume.Verified(),
 	}
 	a.Notes, _, _ = strings.Cut(volume.Notes, "\n")
 	if a.Kind == "" { // a backup server's list has no subtype, but formats of its own
-		a.Kind = kindOf(strings.TrimPrefix(volume.Format, "pbs-"))
+		a.Kind = pve.KindOf(strings.TrimPrefix(volume.Format, "pbs-"))
 	}
 	if m, ok := marks.Parse(volume.Notes); ok {
 		a.mark, a.Ours, a.Run, a.Playbook, a.Consistency = m, true, m.Run, m.Playbook, builtin.Now(m.Consistency)

@@ -243,7 +243,7 @@ func (v *vzdump) checkGuests(ctx context.Context, j *job) ([]pve.Guest, error) {
 			elsewhere = append(elsewhere, fmt.Sprintf("%d is on %s", id, all[i].Node))
 		default:
 			guests = append(guests, all[i])
-			j.kinds[id] = kindOf(all[i].Type)
+			j.kinds[id] = pve.KindOf(all[i].Type)
 		}
 	}
 	if missing != nil {

@@ -321,7 +321,7 @@ func (v *vzdump) startRestore(ctx context.Context, r *restoration) (pve.UPID, er
 		hint := fmt.Sprintf("no task of %s is this restore; look at its task list once more before doing it again", r.node)
 		for _, pause := range lookPauses {
 			builtin.Report(ctx, builtin.Progress{Step: "the connection was lost while asking for the restore; looking whether it began", Subject: r.guest.String()})
-			if err := sleep(ctx, pause); err != nil {
+			if err := builtin.Sleep(ctx, pause); err != nil {
 				return pve.UPID{}, fmt.Errorf("%s: looking whether it began: %w", r.what(), err)
 			}
 			found, lookErr := v.restoreTask(ctx, r)

@@ -59,8 +59,8 @@ func (v *vzdump) overwrite(ctx context.Context, a RestoreOverArgs) (*restoration
 	}
 	r := &restoration{volid: a.VolID, guest: a.Guest, kind: listed.Kind, node: node, over: true, start: a.Start, before: "-"}
 	switch {
-	case kindOf(guests[i].Type) != listed.Kind:
-		return nil, Overwritten{}, conflict(fmt.Sprintf("the guest is a %s, and the archive is of a %s", kindOf(guests[i].Type), listed.Kind), "restore it to an id of its own: vzdump.restore")
+	case pve.KindOf(guests[i].Type) != listed.Kind:
+		return nil, Overwritten{}, conflict(fmt.Sprintf("the guest is a %s, and the archive is of a %s", pve.KindOf(guests[i].Type), listed.Kind), "restore it to an id of its own: vzdump.restore")
 	case listed.Verified == nil && listed.Verification != "ok" && !a.Unverified:
 		return nil, Overwritten{}, conflict("the archive is not marked as verified, and the guest may be the only whole copy", "vzdump.verify and vzdump.mark first; or say unverified = True")
 	}

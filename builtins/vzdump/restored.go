@@ -224,7 +224,7 @@ func (v *vzdump) seeRunning(ctx context.Context, r *restoration, out Restored) e
 			f.Partial = out
 			return f
 		}
-		if err := sleep(ctx, 2*time.Second); err != nil {
+		if err := builtin.Sleep(ctx, 2*time.Second); err != nil {
 			return err
 		}
 	}

@@ -57,7 +57,7 @@ func (v *vzdump) lookAfterLostPost(ctx context.Context, j *job, asked time.Time,
 		if failures > 0 {
 			pause = lookPause
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := builtin.Sleep(ctx, pause); err != nil {
 			return pve.UPID{}, fmt.Errorf("%s: looking whether it began: %w", j.what(), err)
 		}
 		found, err := v.findTask(ctx, j, asked)
@@ -76,17 +76,4 @@ func (v *vzdump) lookAfterLostPost(ctx context.Context, j *job, asked time.Time,
 		}
 	}
 	return pve.UPID{}, f
-}
-
-// sleep waits on the engine's clock; on the machine's where none is given.
-func sleep(ctx context.Context, d time.Duration) error {
-	if engine := builtin.CallFrom(ctx).Run.Sleep; engine != nil {
-		return engine(ctx, d)
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
 
@@ -157,7 +158,7 @@ func (l *taskLog) info(text string) (builtin.Progress, bool) {
 	}
 	if m := startLine.FindStringSubmatch(text); m != nil {
 		l.now = l.guest(vmid(m[1]))
-		l.now.Kind = kindOf(m[2])
+		l.now.Kind = pve.KindOf(m[2])
 		return l.step(l.now, "started"), true
 	}
 	if m := finishLine.FindStringSubmatch(text); m != nil {
@@ -311,17 +312,6 @@ func clockTime(text string) time.Duration {
 func vmid(digits string) builtin.VMID {
 	n, _ := strconv.Atoi(digits) // the expressions let nothing else through
 	return builtin.VMID(n)
-}
-
-// kindOf is what Proxmox's type of a guest is called here.
-func kindOf(proxmox string) string {
-	switch proxmox {
-	case "qemu", "vm":
-		return "vm"
-	case "lxc", "ct", "openvz":
-		return "container"
-	}
-	return ""
 }
 
 // bytesOf reads a number and a unit as PVE::VZDump::QemuServer prints them.

@@ -201,6 +201,19 @@ func Hold(ctx context.Context, handle string) error {
 	return nil
 }
 
+// Sleep waits on the engine's clock; on the machine's where a context has none.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if engine := CallFrom(ctx).Run.Sleep; engine != nil {
+		return engine(ctx, d)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
 // Value is any value of the playbook's language, passed through untouched.
 type Value = any
 

@@ -117,3 +117,15 @@ func (c *Client) Guests(ctx context.Context) ([]Guest, error) {
 func splitTags(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ';' || r == ',' || r == ' ' })
 }
+
+// KindOf is what Proxmox's names of its two sorts of guest, in all spellings,
+// are called here: vm or container; "" for anything else.
+func KindOf(proxmoxType string) string {
+	switch proxmoxType {
+	case "qemu", "vm":
+		return "vm"
+	case "lxc", "ct", "openvz":
+		return "container"
+	}
+	return ""
+}
