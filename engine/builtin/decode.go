@@ -231,9 +231,10 @@ func (t *Type) given(raw any, plan bool) (any, error) {
 		}
 	case map[string]any:
 		switch t.Kind {
-		case KindSecret:
-			name, _ := raw["secret"].(string)
-			return NamedSecret(name), nil
+		case KindSecret, KindValue:
+			if name, ok := raw["secret"].(string); ok && len(raw) == 1 {
+				return NamedSecret(name), nil
+			}
 		case KindMap, KindRecord:
 			out := make(map[string]any, len(raw))
 			for name, e := range raw {
