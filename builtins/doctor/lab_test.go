@@ -17,7 +17,7 @@ import (
 func TestAgainstTheLab(t *testing.T) {
 	var mu sync.Mutex
 	var seen []lab.Exchange
-	l, err := lab.Open(lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Observe: func(x lab.Exchange) {
+	l, err := lab.Open(lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Brief: true, Observe: func(x lab.Exchange) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = append(seen, x)

@@ -73,7 +73,7 @@ func (l *Lab) AddArchive(a OldArchive) (ArchiveState, error) {
 		if l.exists(&vzdumpJob{Storage: a.Storage}, g.Node, archiveName(g, a.Begin, "zstd")) {
 			return fmt.Errorf("adding an archive of guest %d: there is one of %s", a.Guest, a.Begin.Format(time.DateTime))
 		}
-		return l.oldArchive(g, a.Storage, a.Begin, a.Notes, a.Protected)
+		return l.oldArchive("", g, a.Storage, a.Begin, a.Notes, a.Protected)
 	}
 	if err := add(); err != nil {
 		return ArchiveState{}, err

@@ -10,7 +10,7 @@ import (
 
 func openBrief(t *testing.T) *Lab {
 	t.Helper()
-	l, err := Open(Options{Dir: t.TempDir(), Clock: ClockAuto, Brief: true, Begin: time.Date(2026, 6, 17, 12, 0, 0, 0, time.UTC)})
+	l, err := Open(Options{Dir: t.TempDir(), Clock: ClockAuto, Brief: true, History: history, Begin: time.Date(2026, 6, 17, 12, 0, 0, 0, time.UTC)})
 	if err != nil {
 		t.Fatal(err)
 	}

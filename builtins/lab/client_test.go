@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,21 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// history is shared by the labs of all tests.
+var history string
+
+func TestMain(m *testing.M) {
+	var err error
+	if history, err = os.MkdirTemp("", "nixmox-history-"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(history); err != nil {
+			panic(err)
+		}
+		os.Exit(code)
+	}))
+}
 
 // client talks to a lab as a plain HTTP client, and keeps what it saw.
 type client struct {
@@ -55,6 +70,7 @@ func openWith(t testing.TB, o Options, faults ...string) *client {
 		}
 		o.Faults = append(o.Faults, f)
 	}
+	o.Brief, o.History = true, history
 	l, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

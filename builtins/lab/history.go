@@ -2,8 +2,10 @@ package lab
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -38,42 +40,74 @@ func (l *Lab) makeHistory() error {
 			case i == 1:
 				notes = g.Name + ", by hand"
 			}
-			if err := l.oldArchive(g, "backup", at(age, id), notes, id == 106 && i == 9); err != nil {
+			if err := l.oldArchive(l.opt.History, g, "backup", at(age, id), notes, id == 106 && i == 9); err != nil {
 				return err
 			}
 		}
 	}
 	for _, age := range []int{3, 10, 17} {
-		if err := l.oldArchive(l.st.guest(104), "small", at(age, 104), "", false); err != nil {
+		if err := l.oldArchive(l.opt.History, l.st.guest(104), "small", at(age, 104), "", false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// oldArchive makes one small archive of the past.
-func (l *Lab) oldArchive(g *guest, store string, at time.Time, notes string, protected bool) error {
+// oldArchive makes one small archive of the past. What it writes is kept in the
+// folder history, if there is one, for the next that is the same.
+func (l *Lab) oldArchive(history string, g *guest, store string, at time.Time, notes string, protected bool) error {
 	path := filepath.Join(l.mountOf(l.st.storage(store), g.Node), "dump", archiveName(g, at, "zstd"))
-	var buf bytes.Buffer
-	err := l.packer.Write(&buf, "zstd", func(w io.Writer) error { return writeArchive(w, g, at, 1*mib, 8<<10) })
-	if err == nil {
-		err = os.WriteFile(path, buf.Bytes(), 0o600)
+	err := l.place(history, path, g.configText(), func() ([]byte, error) {
+		var buf bytes.Buffer
+		err := l.packer.Write(&buf, "zstd", func(w io.Writer) error { return writeArchive(w, g, at, 1*mib, 8<<10) })
+		return buf.Bytes(), err
+	})
+	text := func(path, content string) error {
+		return l.place(history, path, content, func() ([]byte, error) { return []byte(content), nil })
 	}
 	if err == nil {
 		line := at.Format(time.DateTime) + " INFO: "
-		log := fmt.Sprintf("%[1]sStarting Backup of VM %[2]d (%[3]s)\n%[1]sFinished Backup of VM %[2]d (00:02:00)\n", line, g.VMID, g.Type)
-		err = os.WriteFile(logPath(path), []byte(log), 0o600)
+		err = text(logPath(path), fmt.Sprintf("%[1]sStarting Backup of VM %[2]d (%[3]s)\n%[1]sFinished Backup of VM %[2]d (00:02:00)\n", line, g.VMID, g.Type))
 	}
 	if err == nil && notes != "" {
-		err = os.WriteFile(path+".notes", []byte(notes), 0o600)
+		err = text(path+".notes", notes)
 	}
 	if err == nil && protected {
-		err = os.WriteFile(path+".protected", nil, 0o600)
+		err = text(path+".protected", "")
 	}
 	if err != nil {
 		return fmt.Errorf("making the lab's older archives: %w", err)
 	}
 	return nil
+}
+
+// place makes a file. With a folder history it is a link to the one there that
+// has the same name and was made of the same; nobody writes into these files,
+// they are only ever replaced.
+func (l *Lab) place(history, path, of string, content func() ([]byte, error)) error {
+	if history == "" {
+		b, err := content()
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(path, b, 0o600)
+	}
+	kept := filepath.Join(history, sha1Hex(of)[:16]+"-"+filepath.Base(path))
+	err := os.Link(kept, path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	b, err := content()
+	if err == nil {
+		err = writeFile(path, b, false)
+	}
+	if err == nil {
+		err = os.Link(path, kept)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another estate was faster
+	}
+	return err
 }
 
 // writeArchive writes what is in the archive of a guest: one small device, or

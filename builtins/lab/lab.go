@@ -27,6 +27,7 @@ type Options struct {
 	Fresh   bool           // start anew: what the lab itself made in Dir is removed first
 	Begin   time.Time      // the time at which a new estate begins; now when zero
 	Brief   bool           // it need not outlive a power cut, so nothing waits for the disk
+	History string         // a folder on the same file system, whose files new estates share as their older archives; none when empty
 	Clock   ClockMode      // how time passes while tasks run
 	Faults  []Fault        // what goes wrong, see ParseFault
 	Addr    string         // where to listen; "127.0.0.1:0" when empty

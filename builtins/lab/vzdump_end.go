@@ -206,18 +206,18 @@ func (l *Lab) sayNoSpace(t *task, g *guest, why string) string {
 func spoil(path, fault string) error {
 	switch fault {
 	case "truncate":
-		fi, err := os.Stat(path)
+		b, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		return os.Truncate(path, fi.Size()*3/5)
+		return writeFile(path, b[:len(b)*3/5], false)
 	case "flip":
 		b, err := os.ReadFile(path)
 		if err != nil || len(b) == 0 {
 			return err
 		}
 		b[len(b)/2] ^= 0x10
-		return os.WriteFile(path, b, 0o600)
+		return writeFile(path, b, false)
 	}
 	return nil
 }

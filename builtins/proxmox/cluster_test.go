@@ -43,7 +43,7 @@ func clusterLabAt(t *testing.T, clock lab.ClockMode, faults ...string) *clusterR
 	t.Helper()
 	var mu sync.Mutex
 	var seen []lab.Exchange
-	o := lab.Options{Dir: t.TempDir(), Clock: clock, Brief: true, Observe: func(x lab.Exchange) {
+	o := lab.Options{Dir: t.TempDir(), Clock: clock, Brief: true, History: history, Observe: func(x lab.Exchange) {
 		mu.Lock()
 		seen = append(seen, x)
 		mu.Unlock()

@@ -36,7 +36,7 @@ type user struct {
 func newUser(t *testing.T, faults ...string) *user {
 	t.Helper()
 	u := &user{t: t}
-	o := lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Brief: true, Observe: func(x lab.Exchange) {
+	o := lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Brief: true, History: history, Observe: func(x lab.Exchange) {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		u.requests = append(u.requests, x)

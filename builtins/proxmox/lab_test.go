@@ -19,7 +19,7 @@ import (
 func TestAgainstTheLab(t *testing.T) {
 	var mu sync.Mutex
 	var seen []lab.Exchange
-	l, err := lab.Open(lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Observe: func(x lab.Exchange) {
+	l, err := lab.Open(lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Brief: true, History: history, Observe: func(x lab.Exchange) {
 		mu.Lock()
 		seen = append(seen, x)
 		mu.Unlock()

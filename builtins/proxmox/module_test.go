@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -21,7 +22,21 @@ import (
 	"nixmox/engine/builtin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// history is shared by the labs of all tests.
+var history string
+
+func TestMain(m *testing.M) {
+	var err error
+	if history, err = os.MkdirTemp("", "nixmox-history-"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(history); err != nil {
+			panic(err)
+		}
+		os.Exit(code)
+	}))
+}
 
 type m = map[string]any
 

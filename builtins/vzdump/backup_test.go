@@ -2,6 +2,7 @@ package vzdump
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -116,7 +117,7 @@ func TestTheMarkWrittenAnewKeepsTheNote(t *testing.T) {
 		t.Errorf("%q, %v, want %q", notes, err, want)
 	}
 	// What somebody else wrote meanwhile is left alone.
-	if err := os.WriteFile(u.file(a)+".notes", []byte("\nhands off"), 0o600); err != nil {
+	if err := replace(u.file(a)+".notes", "\nhands off"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, j := u.job(two)
@@ -196,6 +197,12 @@ func (u *user) file(a Archive) string {
 		dir = u.end.Mounts[string(a.Node)+"/"+string(a.Storage)]
 	}
 	return filepath.Join(dir, "dump", filepath.Base(string(a.VolID.Value)))
+}
+
+// replace gives an archive another content. The file itself may be that of other
+// labs, too.
+func replace(file, content string) error {
+	return errors.Join(os.Remove(file), os.WriteFile(file, []byte(content), 0o600))
 }
 
 func TestTruncatedArchiveIsNoBackup(t *testing.T) {

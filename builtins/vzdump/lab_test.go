@@ -3,6 +3,7 @@ package vzdump
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +16,21 @@ import (
 	"nixmox/engine/builtin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// history is shared by the labs of all tests.
+var history string
+
+func TestMain(m *testing.M) {
+	var err error
+	if history, err = os.MkdirTemp("", "nixmox-history-"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(history); err != nil {
+			panic(err)
+		}
+		os.Exit(code)
+	}))
+}
 
 // user calls the module as a playbook in a run does, against a lab.
 type user struct {
@@ -46,7 +61,7 @@ func runID() string {
 func newUser(t *testing.T, faults ...string) *user {
 	t.Helper()
 	u := &user{t: t}
-	o := lab.Options{Dir: t.TempDir(), Brief: true, Clock: lab.ClockAuto, Observe: func(x lab.Exchange) {
+	o := lab.Options{Dir: t.TempDir(), Brief: true, History: history, Clock: lab.ClockAuto, Observe: func(x lab.Exchange) {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		u.requests = append(u.requests, x)

@@ -90,7 +90,7 @@ func TestListThatChangedIsAConflict(t *testing.T) {
 		},
 		"one that stays is gone":              func(u *user, d PruneDecision) error { return os.Remove(u.fileOf(d.Stay[3])) },
 		"one that goes is gone, out of order": func(u *user, d PruneDecision) error { return os.Remove(u.fileOf(d.Remove[1])) },
-		"one that goes is another one":        func(u *user, d PruneDecision) error { return os.Truncate(u.fileOf(d.Remove[0]), 10) },
+		"one that goes is another one":        func(u *user, d PruneDecision) error { return replace(u.fileOf(d.Remove[0]), "0123456789") },
 		"one that goes is protected now": func(u *user, d PruneDecision) error {
 			return os.WriteFile(u.fileOf(d.Remove[4])+".protected", nil, 0o600)
 		},

@@ -180,6 +180,7 @@ func newWorldIn(t *testing.T, o lab.Options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir()}
 	o.Dir, o.Observe = filepath.Join(w.dir, "lab"), w.observe
+	o.Brief, o.History = true, labHistory // the lab outlives every child
 	l, err := lab.Open(o)
 	if err != nil {
 		t.Fatal(err)

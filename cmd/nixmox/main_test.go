@@ -55,7 +55,11 @@ func (s scanned) Run() int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	outputFile = filepath.Join(dir, "output")
+	outputFile, labHistory = filepath.Join(dir, "output"), filepath.Join(dir, "history")
+	if err := os.Mkdir(labHistory, 0o700); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := s.M.Run()
 	text, err := os.ReadFile(outputFile)
 	if err != nil && !os.IsNotExist(err) {
@@ -73,6 +77,7 @@ func (s scanned) Run() int {
 
 var (
 	outputFile string
+	labHistory string // shared by the labs of this process
 	secretsMu  sync.Mutex
 	labSecrets []string
 )

@@ -74,10 +74,8 @@ func appendRecord(b []byte, r *builtin.Record) []byte {
 	return append(b, ')')
 }
 
-// valueText is a value on a line with others: records that were results of
+// appendValue writes a value on a line with others: records that were results of
 // other calls are long, and their names say enough.
-func valueText(v any) string { return string(appendValue(nil, v)) }
-
 func appendValue(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case int64:

@@ -27,8 +27,7 @@ type Loader func(ctx context.Context, d language.Definitions, roots source.Roots
 // playbook that it is sent, and runs it until the conversation ends. It never
 // returns. args are what follows Argument on the command line.
 func Serve(args []string, d language.Definitions, load Loader) {
-	err := serve(args, d, load)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err := serve(args, d, load); !errors.Is(err, io.EOF) {
 		_, _ = fmt.Fprintln(os.Stderr, "evaluator:", err) // the parent reads it, if it is there
 		os.Exit(1)
 	}

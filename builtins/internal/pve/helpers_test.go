@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -29,7 +30,21 @@ import (
 	"nixmox/engine/builtin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// history is shared by the labs of all tests.
+var history string
+
+func TestMain(m *testing.M) {
+	var err error
+	if history, err = os.MkdirTemp("", "nixmox-history-"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(history); err != nil {
+			panic(err)
+		}
+		os.Exit(code)
+	}))
+}
 
 const testSecret = "5ec7e7-0f-the-token"
 

@@ -15,7 +15,7 @@ import (
 func labUser(t *testing.T, change func(*Config), faults ...string) (*Client, *lab.Lab, *sync.Map) {
 	t.Helper()
 	var seen sync.Map // how often, by method and path
-	o := lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Observe: func(x lab.Exchange) {
+	o := lab.Options{Dir: t.TempDir(), Clock: lab.ClockAuto, Brief: true, History: history, Observe: func(x lab.Exchange) {
 		n, _ := seen.Load(x.Method + " " + x.Path)
 		count, _ := n.(int)
 		seen.Store(x.Method+" "+x.Path, count+1)

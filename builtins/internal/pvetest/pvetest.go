@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -54,18 +55,46 @@ func open(t testing.TB, name string) *os.File {
 	return f
 }
 
-// Schema loads the API schema of a version: "9.2.11" or "8.4.5".
+// Schema loads the API schema of a version: "9.2.11" or "8.4.5". All tests of a
+// process share it: reading one takes longer than most tests do.
 func Schema(t testing.TB, version string) *API {
 	t.Helper()
-	var file struct {
-		Tree []node `json:"tree"`
+	open(t, schemaFile(version)) // skips where it is not
+	load := schemas[version]
+	if load == nil {
+		t.Fatalf("there is no schema of version %s", version)
 	}
-	if err := json.NewDecoder(open(t, "schema-"+version+".json")).Decode(&file); err != nil {
+	a, err := load()
+	if err != nil {
 		t.Fatalf("the schema of %s: %v", version, err)
 	}
-	a := &API{version: version}
-	a.add(file.Tree)
 	return a
+}
+
+var schemas = map[string]func() (*API, error){"9.2.11": schemaOnce("9.2.11"), "8.4.5": schemaOnce("8.4.5")}
+
+func schemaFile(version string) string { return "schema-" + version + ".json" }
+
+func schemaOnce(version string) func() (*API, error) {
+	return sync.OnceValues(func() (*API, error) {
+		d, err := dir()
+		if err != nil {
+			return nil, err
+		}
+		text, err := os.ReadFile(filepath.Join(d, schemaFile(version)))
+		if err != nil {
+			return nil, err
+		}
+		var file struct {
+			Tree []node `json:"tree"`
+		}
+		if err := json.Unmarshal(text, &file); err != nil {
+			return nil, err
+		}
+		a := &API{version: version}
+		a.add(file.Tree)
+		return a, nil
+	})
 }
 
 // Recording is one request to a real Proxmox VE, and its answer.

@@ -19,6 +19,7 @@ type API struct {
 type Method struct {
 	Verb    string
 	Pattern string // /nodes/{node}/qemu
+	parts   []string
 	Params  map[string]*Property
 	Returns *Property
 	// Permissions is the schema's word as it stands: {"user":"all"}, or
@@ -42,7 +43,7 @@ func (a *API) add(nodes []node) {
 	for _, n := range nodes {
 		for _, verb := range slices.Sorted(maps.Keys(n.Info)) {
 			i := n.Info[verb]
-			a.methods = append(a.methods, &Method{Verb: verb, Pattern: n.Path, Params: i.Parameters.Properties, Returns: i.Returns, Permissions: i.Permissions})
+			a.methods = append(a.methods, &Method{Verb: verb, Pattern: n.Path, parts: split(n.Path), Params: i.Parameters.Properties, Returns: i.Returns, Permissions: i.Permissions})
 		}
 		a.add(n.Children)
 	}
@@ -56,11 +57,12 @@ func (a *API) Methods() []*Method { return slices.Clone(a.methods) }
 func (a *API) Method(verb, path string) (*Method, map[string]string, error) {
 	path = strings.TrimPrefix(path, "/api2/json")
 	path, _, _ = strings.Cut(path, "?")
+	got := split(path)
 	var best *Method
 	var bestVars map[string]string
 	there := false
 	for _, m := range a.methods {
-		vars, ok := match(m.Pattern, path)
+		vars, ok := match(m.parts, got)
 		if !ok {
 			continue
 		}
@@ -78,12 +80,12 @@ func (a *API) Method(verb, path string) (*Method, map[string]string, error) {
 	return nil, nil, fmt.Errorf("%s %s: Proxmox VE %s has no such path", verb, path, a.version)
 }
 
+func split(path string) []string { return strings.Split(strings.Trim(path, "/"), "/") }
+
 // match compares a path with a pattern. A volume is the only variable that
 // holds slashes.
-func match(pattern, path string) (map[string]string, bool) {
-	want := strings.Split(strings.Trim(pattern, "/"), "/")
-	got := strings.Split(strings.Trim(path, "/"), "/")
-	vars := map[string]string{}
+func match(want, got []string) (map[string]string, bool) {
+	var vars map[string]string
 	for i, w := range want {
 		if i >= len(got) || got[i] == "" {
 			return nil, false
@@ -93,6 +95,9 @@ func match(pattern, path string) (map[string]string, bool) {
 				return nil, false
 			}
 			continue
+		}
+		if vars == nil {
+			vars = map[string]string{}
 		}
 		name := strings.Trim(w, "{}")
 		if name == "volume" && i == len(want)-1 {
