@@ -115,19 +115,20 @@ func (m *Machine) Callable(f *builtin.Func, takesPlace bool) error {
 // branch, and returns the result's neutral form.
 func (m *Machine) Call(ctx context.Context, f *builtin.Func, args any, at builtin.Position, takesPlace bool) (any, error) {
 	branch := builtin.BranchFrom(ctx)
-	call := builtin.Call{Func: f, Args: args, At: at, Run: m.Run, Branch: branch}
+	var place builtin.Place
 	if takesPlace {
-		call.Place = branch.Next()
+		place = branch.Next()
 	}
 	var result any
 	var err error
 	if f.Effect != builtin.Pure {
-		result, err = m.Run.Perform(ctx, call)
+		result, err = m.Run.Perform(ctx, builtin.Call{Place: place, Func: f, Args: args, At: at, Run: m.Run, Branch: branch})
 	} else {
-		if call.Run == nil {
-			call.Run = &builtin.Run{}
+		run := m.Run
+		if run == nil {
+			run = &builtin.Run{}
 		}
-		result, err = f.Do(ctx, &call)
+		result, err = f.Do(ctx, &builtin.Call{Place: place, Func: f, Args: args, At: at, Run: run, Branch: branch})
 	}
 	if err != nil {
 		return nil, err

@@ -130,15 +130,30 @@ func (in *inbound) dict(v starlark.IterableMapping, want *builtin.Type) (any, er
 
 func (in *inbound) list(v starlark.Iterable, want *builtin.Type) (any, error) {
 	out := []any{}
+	add := func(e starlark.Value) error {
+		n, err := in.neutral(e, want)
+		if err != nil {
+			return fmt.Errorf("item %d: %w", len(out), err)
+		}
+		out = append(out, n)
+		return nil
+	}
+	if list, ok := v.(*starlark.List); ok { // nearly always, and no iterator to make
+		out = make([]any, 0, list.Len())
+		for i := range list.Len() {
+			if err := add(list.Index(i)); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
 	it := v.Iterate()
 	defer it.Done()
 	var e starlark.Value
 	for it.Next(&e) {
-		n, err := in.neutral(e, want)
-		if err != nil {
-			return nil, fmt.Errorf("item %d: %w", len(out), err)
+		if err := add(e); err != nil {
+			return nil, err
 		}
-		out = append(out, n)
 	}
 	return out, nil
 }
