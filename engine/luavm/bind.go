@@ -26,7 +26,11 @@ func bind(f *builtin.Func) *lua.LFunction {
 		if err != nil {
 			throw(l, err)
 		}
-		l.Push(value(result))
+		v, err := builtin.Make[lua.LValue](f.Result, result, maker{})
+		if err != nil {
+			throw(l, err)
+		}
+		l.Push(v)
 		return 1
 	})
 }

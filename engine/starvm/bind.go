@@ -26,7 +26,7 @@ func bind(f *builtin.Func) *starlark.Builtin {
 		if err != nil {
 			return nil, err
 		}
-		v, err := s.value(result)
+		v, err := builtin.Make[starlark.Value](f.Result, result, maker{s.machine})
 		if err != nil {
 			return nil, fmt.Errorf("result of %s: %w", f.QualifiedName(), err)
 		}
