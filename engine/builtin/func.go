@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"sync"
 )
 
 // Func is the definition of a built-in.
@@ -26,6 +27,7 @@ type Func struct {
 	settle  func(ctx context.Context, args any, handle string) (Settlement[any], error)
 	keys    func(args any) []string
 	scope   *Field
+	empty   *sync.Pool // of pointers to argument structs, each for one Bind
 }
 
 // Reference is what the manual says of a built-in beyond its definition.
@@ -155,6 +157,7 @@ func define[A, R any](name, doc string, effect Effect, do func(context.Context, 
 		f.scope = &f.Args.Fields[i]
 	}
 	f.do = func(ctx context.Context, args, _ any) (any, error) { return do(ctx, args.(A)) }
+	f.empty = &sync.Pool{New: func() any { return new(A) }}
 	return f
 }
 
@@ -229,7 +232,9 @@ func (f *Func) Bind(positional []any, named []Named) (any, error) {
 		maps.Copy(rest, dict)
 		values[i] = argument{rest, true}
 	}
-	args := reflect.New(f.Args.goType).Elem()
+	fill := f.empty.Get()
+	args := reflect.ValueOf(fill).Elem()
+	defer func() { args.SetZero(); f.empty.Put(fill) }() // the call gets a copy
 	for i := range fields {
 		if err := fields[i].set(args, values[i].value, values[i].given); err != nil {
 			if stop, ok := errors.AsType[*Stop](err); ok {
