@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"sync"
 )
 
 // Func is the definition of a built-in.
@@ -26,6 +27,7 @@ type Func struct {
 	settle  func(ctx context.Context, args any, handle string) (Settlement[any], error)
 	keys    func(args any) []string
 	scope   *Field
+	empty   *sync.Pool // of pointers to argument structs, each for one Bind
 }
 
 // Reference is what the manual says of a built-in beyond its definition.
@@ -155,6 +157,7 @@ func define[A, R any](name, doc string, effect Effect, do func(context.Context, 
 		f.scope = &f.Args.Fields[i]
 	}
 	f.do = func(ctx context.Context, args, _ any) (any, error) { return do(ctx, args.(A)) }
+	f.empty = &sync.Pool{New: func() any { return new(A) }}
 	return f
 }
 
@@ -180,6 +183,15 @@ type Named struct {
 	Value any
 }
 
+// Few is how many arguments nearly all functions have at most.
+const Few = 8
+
+// argument is what a call gave, or did not give, for one field.
+type argument struct {
+	value any
+	given bool
+}
+
 // Bind makes the typed arguments of a call from neutral values: positional
 // ones in the definition's order, then named ones, then defaults.
 func (f *Func) Bind(positional []any, named []Named) (any, error) {
@@ -187,36 +199,44 @@ func (f *Func) Bind(positional []any, named []Named) (any, error) {
 	if len(positional) > len(fields) {
 		return nil, f.badArgs(fmt.Sprintf("takes %d arguments, got %d", len(fields), len(positional)))
 	}
-	values := make([]any, len(fields))
-	given := make([]bool, len(fields))
-	for i, v := range positional {
-		values[i], given[i] = v, true
+	var few [Few]argument // on the stack, as those of nearly all calls are
+	values := few[:]
+	if len(fields) > Few {
+		values = make([]argument, len(fields))
 	}
-	rest := map[string]any{}
+	for i, v := range positional {
+		values[i] = argument{v, true}
+	}
+	var rest map[string]any
 	for _, n := range named {
 		i := f.Args.fieldIndex(n.Name)
 		switch {
 		case i < 0 && f.Args.restIndex() >= 0:
+			if rest == nil {
+				rest = map[string]any{}
+			}
 			rest[n.Name] = n.Value
 			continue
 		case i < 0:
 			return nil, f.badArgs(fmt.Sprintf("has no argument %q", n.Name))
-		case given[i]:
+		case values[i].given:
 			return nil, f.badArgs(fmt.Sprintf("got %s twice", n.Name))
 		}
-		values[i], given[i] = n.Value, true
+		values[i] = argument{n.Value, true}
 	}
 	if i := f.Args.restIndex(); len(rest) > 0 {
-		dict, isDict := values[i].(map[string]any)
-		if !isDict && given[i] {
-			return nil, f.badArgs(fmt.Sprintf("%s: want a dict, got %s", fields[i].Name, NeutralName(values[i])))
+		dict, isDict := values[i].value.(map[string]any)
+		if !isDict && values[i].given {
+			return nil, f.badArgs(fmt.Sprintf("%s: want a dict, got %s", fields[i].Name, NeutralName(values[i].value)))
 		}
 		maps.Copy(rest, dict)
-		values[i], given[i] = rest, true
+		values[i] = argument{rest, true}
 	}
-	args := reflect.New(f.Args.goType).Elem()
+	fill := f.empty.Get()
+	args := reflect.ValueOf(fill).Elem()
+	defer func() { args.SetZero(); f.empty.Put(fill) }() // the call gets a copy
 	for i := range fields {
-		if err := fields[i].set(args, values[i], given[i]); err != nil {
+		if err := fields[i].set(args, values[i].value, values[i].given); err != nil {
 			if stop, ok := errors.AsType[*Stop](err); ok {
 				return nil, stop
 			}

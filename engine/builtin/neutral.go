@@ -9,67 +9,108 @@ import (
 	"unicode/utf8"
 )
 
-// Neutral turns a Go value of the type into a neutral one.
-func (t *Type) Neutral(v any) any { return t.get(reflect.ValueOf(v)) }
+// Maker makes values of one kind, a language's or neutral ones, of what Go has.
+type Maker[V any] interface {
+	Bool(bool) V
+	Int(int64) V
+	Text(string) V
+	List([]V) V
+	Dict(map[string]V) V
+	Record(*Type, []V) V
+	// Other makes one of any other neutral value, or of what passes through.
+	Other(any) (V, error)
+}
 
-func (t *Type) get(v reflect.Value) any {
+// Make makes a value of a Go value of the type.
+func Make[V any](t *Type, v any, m Maker[V]) (V, error) { return makeValue(t, reflect.ValueOf(v), m) }
+
+func makeValue[V any](t *Type, v reflect.Value, m Maker[V]) (V, error) {
 	if !v.IsValid() {
-		return nil
+		return m.Other(nil)
 	}
 	if t.Later {
 		if o, unknown := v.Interface().(interface{ opaque() (Opaque, bool) }).opaque(); unknown {
-			return o
+			return m.Other(o)
 		}
 		v = v.FieldByName("Value")
 	}
 	if t.optional {
 		if v.IsNil() {
-			return nil
+			return m.Other(nil)
 		}
 		v = v.Elem()
 	}
 	switch t.Kind {
 	case KindBool:
-		return v.Bool()
+		return m.Bool(v.Bool()), nil
 	case KindInt:
 		if v.CanInt() {
-			return v.Int()
+			return m.Int(v.Int()), nil
 		}
 		if u := v.Uint(); u > 1<<63-1 {
-			return new(big.Int).SetUint64(u)
+			return m.Other(new(big.Int).SetUint64(u))
 		}
-		return int64(v.Uint())
+		return m.Int(int64(v.Uint())), nil
 	case KindFloat:
-		return v.Float()
+		return m.Other(v.Float())
 	case KindString:
-		return v.String()
+		return m.Text(v.String()), nil
 	case KindDuration:
-		return time.Duration(v.Int())
+		return m.Other(time.Duration(v.Int()))
 	case KindTime:
-		return v.Interface().(time.Time).UTC()
+		return m.Other(v.Interface().(time.Time).UTC())
 	case KindList:
-		out := make([]any, v.Len())
-		for i := range out {
-			out[i] = t.Elem.get(v.Index(i))
+		list := make([]V, v.Len())
+		for i := range list {
+			var err error
+			if list[i], err = makeValue(t.Elem, v.Index(i), m); err != nil {
+				return list[i], err
+			}
 		}
-		return out
+		return m.List(list), nil
 	case KindMap:
-		out := make(map[string]any, v.Len())
+		dict := make(map[string]V, v.Len())
 		for it := v.MapRange(); it.Next(); {
-			out[it.Key().String()] = t.Elem.get(it.Value())
+			e, err := makeValue(t.Elem, it.Value(), m)
+			if err != nil {
+				return e, err
+			}
+			dict[it.Key().String()] = e
 		}
-		return out
+		return m.Dict(dict), nil
 	case KindRecord:
 		if len(t.Fields) == 0 {
-			return nil
+			return m.Other(nil)
 		}
-		out := &Record{Type: t, Values: make([]any, len(t.Fields))}
+		values := make([]V, len(t.Fields))
 		for i := range t.Fields {
-			out.Values[i] = t.Fields[i].Type.get(v.FieldByIndex(t.Fields[i].index))
+			var err error
+			if values[i], err = makeValue(t.Fields[i].Type, v.FieldByIndex(t.Fields[i].index), m); err != nil {
+				return values[i], err
+			}
 		}
-		return out
+		return m.Record(t, values), nil
 	}
-	return v.Interface()
+	return m.Other(v.Interface())
+}
+
+// neutral makes neutral values, which cannot fail.
+type neutral struct{}
+
+func (neutral) Bool(v bool) any             { return v }
+func (neutral) Int(v int64) any             { return v }
+func (neutral) Text(v string) any           { return v }
+func (neutral) List(v []any) any            { return v }
+func (neutral) Dict(v map[string]any) any   { return v }
+func (neutral) Record(t *Type, v []any) any { return &Record{Type: t, Values: v} }
+func (neutral) Other(v any) (any, error)    { return v, nil }
+
+// Neutral turns a Go value of the type into a neutral one.
+func (t *Type) Neutral(v any) any { return t.get(reflect.ValueOf(v)) }
+
+func (t *Type) get(v reflect.Value) any {
+	out, _ := makeValue[any](t, v, neutral{})
+	return out
 }
 
 // NeutralName is what a neutral value is called in a message.

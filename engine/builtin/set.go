@@ -133,13 +133,19 @@ func (t *Type) set(dst reflect.Value, v any) error {
 		}
 	case KindList:
 		if list, ok := v.([]any); ok {
-			out := reflect.MakeSlice(dst.Type(), len(list), len(list))
+			if len(list) == 0 {
+				dst.Set(reflect.MakeSlice(dst.Type(), 0, 0)) // empty, not nil
+				return nil
+			}
+			dst.SetZero()
+			dst.Grow(len(list))
+			dst.SetLen(len(list))
+			dst.SetCap(len(list)) // what is appended to it lands elsewhere
 			for i, e := range list {
-				if err := t.Elem.set(out.Index(i), e); err != nil {
+				if err := t.Elem.set(dst.Index(i), e); err != nil {
 					return fmt.Errorf("item %d: %w", i, err)
 				}
 			}
-			dst.Set(out)
 			return nil
 		}
 	case KindMap:

@@ -47,8 +47,9 @@ type Type struct {
 	Later bool
 
 	goType   reflect.Type
-	text     bool // parsed by encoding.TextUnmarshaler
-	optional bool // a pointer: None is nil
+	names    []string // of the fields
+	text     bool     // parsed by encoding.TextUnmarshaler
+	optional bool     // a pointer: None is nil
 }
 
 // Field is one argument of a built-in, or one field of a record.
@@ -144,6 +145,9 @@ func TypeOf(t reflect.Type) *Type {
 // (Doc, perhaps Pattern), whatever their Kind.
 func (t *Type) Text() bool { return t.text }
 
+// Names are those of the fields. They are the type's own: nobody may change them.
+func (t *Type) Names() []string { return t.names }
+
 // Optional reports whether None is a value of the type.
 func (t *Type) Optional() bool { return t.optional }
 
@@ -185,6 +189,7 @@ func (t *Type) shape(g reflect.Type) {
 			if t.fieldIndex(t.Fields[i].Name) != i {
 				panic(fmt.Sprintf("builtin: %s has two fields named %q", g, t.Fields[i].Name))
 			}
+			t.names = append(t.names, t.Fields[i].Name)
 		}
 	default:
 		panic("builtin: no language can pass a " + g.String())

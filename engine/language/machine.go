@@ -112,27 +112,21 @@ func (m *Machine) Callable(f *builtin.Func, takesPlace bool) error {
 }
 
 // Call makes a call with bound arguments at the next place of the context's
-// branch, and returns the result's neutral form.
+// branch, and returns the result, a value of Go.
 func (m *Machine) Call(ctx context.Context, f *builtin.Func, args any, at builtin.Position, takesPlace bool) (any, error) {
 	branch := builtin.BranchFrom(ctx)
-	call := builtin.Call{Func: f, Args: args, At: at, Run: m.Run, Branch: branch}
+	var place builtin.Place
 	if takesPlace {
-		call.Place = branch.Next()
+		place = branch.Next()
 	}
-	var result any
-	var err error
 	if f.Effect != builtin.Pure {
-		result, err = m.Run.Perform(ctx, call)
-	} else {
-		if call.Run == nil {
-			call.Run = &builtin.Run{}
-		}
-		result, err = f.Do(ctx, &call)
+		return m.Run.Perform(ctx, builtin.Call{Place: place, Func: f, Args: args, At: at, Run: m.Run, Branch: branch})
 	}
-	if err != nil {
-		return nil, err
+	run := m.Run
+	if run == nil {
+		run = &builtin.Run{}
 	}
-	return f.Result.Neutral(result), nil
+	return f.Do(ctx, &builtin.Call{Place: place, Func: f, Args: args, At: at, Run: run, Branch: branch})
 }
 
 // Wanted is what an argument is called in errors, and the type that it wants;

@@ -164,7 +164,7 @@ func length(l *lua.LState, i int) int {
 	case *lua.LUserData:
 		switch x := v.Value.(type) {
 		case *sequence:
-			return x.len()
+			return len(x.values)
 		case *object:
 			return 0
 		}
@@ -180,8 +180,8 @@ func item(v lua.LValue, n int) lua.LValue {
 	case *lua.LTable:
 		return contents(v).RawGet(lua.LNumber(n))
 	case *lua.LUserData:
-		if q, ok := v.Value.(*sequence); ok && n >= 1 && n <= q.len() {
-			return q.at(n - 1)
+		if q, ok := v.Value.(*sequence); ok && n >= 1 && n <= len(q.values) {
+			return q.values[n-1]
 		}
 	}
 	return lua.LNil
@@ -219,8 +219,8 @@ func next(l *lua.LState) int {
 				n = l.CheckInt(2)
 			}
 			key = lua.LNil
-			if n >= 0 && n < x.len() {
-				key, value = lua.LNumber(n+1), x.at(n)
+			if n >= 0 && n < len(x.values) {
+				key, value = lua.LNumber(n+1), x.values[n]
 			}
 		case *object:
 			n := 0
@@ -230,8 +230,8 @@ func next(l *lua.LState) int {
 				}
 			}
 			key = lua.LNil
-			for ; n < x.len() && key == lua.LNil; n++ {
-				if value = x.at(n); value != lua.LNil { // as a table, which holds no nil
+			for ; n < len(x.values) && key == lua.LNil; n++ {
+				if value = x.values[n]; value != lua.LNil { // as a table, which holds no nil
 					key = lua.LString(x.names[n])
 				}
 			}

@@ -2,6 +2,7 @@ package luavm_test
 
 import (
 	"context"
+	"runtime/debug"
 	"testing"
 	"testing/fstest"
 
@@ -15,6 +16,7 @@ import (
 // BenchmarkBind is a call with four arguments and a result of three fields,
 // which are looked at, in each language: what binding costs, and nothing else.
 func BenchmarkBind(b *testing.B) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as main does
 	type args struct {
 		Node   string  `name:"node"`
 		Guests []int64 `name:"guests"`

@@ -26,7 +26,11 @@ func bind(f *builtin.Func) *lua.LFunction {
 		if err != nil {
 			throw(l, err)
 		}
-		l.Push(value(result))
+		v, err := builtin.Make[lua.LValue](f.Result, result, maker{})
+		if err != nil {
+			throw(l, err)
+		}
+		l.Push(v)
 		return 1
 	})
 }
@@ -49,7 +53,8 @@ func (s *strand) call(f *builtin.Func, args any, at builtin.Position, takesPlace
 func (s *strand) bindArgs(l *lua.LState, f *builtin.Func) (any, error) {
 	in := s.inbound()
 	n := l.GetTop()
-	var named []builtin.Named
+	var fewNamed [builtin.Few]builtin.Named
+	named := fewNamed[:0]
 	if names, ok := l.Get(n).(*lua.LTable); ok && n > 0 && areNamed(f, n-1, contents(names)) {
 		n--
 		t := contents(names)
@@ -67,14 +72,15 @@ func (s *strand) bindArgs(l *lua.LState, f *builtin.Func) (any, error) {
 			named = append(named, builtin.Named{Name: string(name), Value: x})
 		}
 	}
-	positional := make([]any, n)
-	for i := range positional {
+	var fewArgs [builtin.Few]any
+	positional := fewArgs[:0]
+	for i := range n {
 		want := language.ArgAt(f, i)
 		v, err := in.neutral(l.Get(i+1), want.Type)
 		if err != nil {
 			return nil, language.BadArg(f, want, err)
 		}
-		positional[i] = v
+		positional = append(positional, v)
 	}
 	return f.Bind(positional, named)
 }

@@ -2,6 +2,7 @@ package luavm
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
 	"slices"
@@ -71,9 +72,9 @@ func (in *inbound) neutral(v lua.LValue, want *builtin.Type) (any, error) {
 func (in *inbound) held(v any, want *builtin.Type) (any, error) {
 	switch v := v.(type) {
 	case *sequence:
-		out := make([]any, v.len())
+		out := make([]any, len(v.values))
 		for i := range out {
-			n, err := in.neutral(v.at(i), language.Elem(want))
+			n, err := in.neutral(v.values[i], language.Elem(want))
 			if err != nil {
 				return nil, fmt.Errorf("item %d: %w", i, err)
 			}
@@ -81,12 +82,12 @@ func (in *inbound) held(v any, want *builtin.Type) (any, error) {
 		}
 		return out, nil
 	case *object:
-		if v.rec != nil && !in.data {
-			return v.rec, nil
+		if v.typ != nil && !in.data {
+			return in.handedOn(v)
 		}
 		out := make(map[string]any, len(v.names))
 		for i, name := range v.names {
-			n, err := in.neutral(v.at(i), language.Elem(want))
+			n, err := in.neutral(v.values[i], language.Elem(want))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -107,6 +108,25 @@ func (in *inbound) held(v any, want *builtin.Type) (any, error) {
 		return v, nil
 	}
 	return nil, fmt.Errorf("a userdata cannot be passed to a built-in")
+}
+
+// handedOn is the record that a built-in returned, for one that takes it. It
+// may hold as much as it was returned with.
+func (in *inbound) handedOn(v *object) (any, error) {
+	items := in.items
+	out := &builtin.Record{Type: v.typ, Values: make([]any, len(v.values))}
+	for i, f := range v.values {
+		x, err := in.neutral(f, nil)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v.names[i], err)
+		}
+		if n, ok := x.(int64); ok && v.typ.Fields[i].Type.Kind == builtin.KindFloat {
+			x = float64(n)
+		}
+		out.Values[i] = x
+	}
+	in.items = items
+	return out, nil
 }
 
 func (in *inbound) table(t *lua.LTable, want *builtin.Type) (any, error) {
@@ -146,7 +166,6 @@ func (in *inbound) table(t *lua.LTable, want *builtin.Type) (any, error) {
 }
 
 // value turns a neutral value into a Lua one. Lua's own values pass through.
-// What a list or a record holds is turned when it is looked at.
 func value(v any) lua.LValue {
 	switch v := v.(type) {
 	case nil:
@@ -168,11 +187,15 @@ func value(v any) lua.LValue {
 	case *callback:
 		return v.fn
 	case []any:
-		return hold(&sequence{cells{raw: v}})
+		return maker{}.List(values(v))
 	case map[string]any:
-		return hold(dict(v))
+		dict := make(map[string]lua.LValue, len(v))
+		for k, e := range v {
+			dict[k] = value(e)
+		}
+		return maker{}.Dict(dict)
 	case *builtin.Record:
-		return hold(record(v))
+		return maker{}.Record(v.Type, values(v.Values))
 	case time.Time, time.Duration, builtin.Secret, builtin.Opaque:
 		return hold(v)
 	}
@@ -193,23 +216,25 @@ func integer(n *big.Int) lua.LValue {
 	return hold(n)
 }
 
-func record(r *builtin.Record) *object {
-	names := make([]string, len(r.Values))
-	for i := range names {
-		names[i] = r.Type.Fields[i].Name
-	}
-	return &object{cells: cells{raw: r.Values}, names: names, rec: r, kind: r.Type.Name}
+// maker makes Lua's values of results.
+type maker struct{}
+
+func (maker) Bool(v bool) lua.LValue          { return lua.LBool(v) }
+func (maker) Int(v int64) lua.LValue          { return whole(v) }
+func (maker) Text(v string) lua.LValue        { return lua.LString(v) }
+func (maker) List(v []lua.LValue) lua.LValue  { return hold(&sequence{v}) }
+func (maker) Other(v any) (lua.LValue, error) { return value(v), nil }
+func (maker) Record(t *builtin.Type, fields []lua.LValue) lua.LValue {
+	return hold(&object{values: fields, names: t.Names(), typ: t, kind: t.Name})
 }
 
-// dict puts the names in order: Go's is random, a playbook's must not be.
-func dict(v map[string]any) *object {
-	o := &object{names: make([]string, 0, len(v))}
-	for name := range v {
-		o.names = append(o.names, name)
-	}
-	slices.Sort(o.names)
+func (maker) Dict(v map[string]lua.LValue) lua.LValue { return hold(named(v)) }
+
+// named puts the names in order: Go's is random, a playbook's must not be.
+func named(v map[string]lua.LValue) *object {
+	o := &object{names: slices.Sorted(maps.Keys(v))}
 	for _, name := range o.names {
-		o.raw = append(o.raw, v[name])
+		o.values = append(o.values, v[name])
 	}
 	return o
 }

@@ -53,9 +53,7 @@ var (
 // itself cannot be frozen, and is the error.
 func freeze(list ...lua.LValue) error {
 	f := freezer{seen: map[any]bool{}}
-	for _, v := range list {
-		f.add(v)
-	}
+	f.addAll(list)
 	for len(f.left) > 0 && f.err == nil { // no recursion: a table may be as deep as it likes
 		v := f.left[len(f.left)-1]
 		f.left = f.left[:len(f.left)-1]
@@ -80,6 +78,12 @@ func (f *freezer) add(v lua.LValue) {
 	}
 }
 
+func (f *freezer) addAll(list []lua.LValue) {
+	for _, v := range list {
+		f.add(v)
+	}
+}
+
 func (f *freezer) one(v lua.LValue) {
 	switch v := v.(type) {
 	case *lua.LTable:
@@ -90,17 +94,11 @@ func (f *freezer) one(v lua.LValue) {
 		}
 		freezeTable(v)
 	case *lua.LUserData:
-		var c *cells
 		switch x := v.Value.(type) {
 		case *sequence:
-			c = &x.cells
+			f.addAll(x.values)
 		case *object:
-			c = &x.cells
-		default:
-			return
-		}
-		for i := range c.len() {
-			f.add(c.at(i)) // also makes each: no branch does it beside another
+			f.addAll(x.values)
 		}
 	case *lua.LFunction:
 		f.function(v)

@@ -28,9 +28,9 @@ func asList(v lua.LValue) ([]lua.LValue, bool) {
 		return list, true
 	case *lua.LUserData:
 		if q, ok := v.Value.(*sequence); ok {
-			list := make([]lua.LValue, q.len())
+			list := make([]lua.LValue, len(q.values))
 			for i := range list {
-				list[i] = q.at(i)
+				list[i] = q.values[i]
 			}
 			return list, true
 		}
@@ -51,7 +51,7 @@ func asDict(v lua.LValue) (map[lua.LValue]lua.LValue, bool) {
 		if o, ok := v.Value.(*object); ok {
 			out := make(map[lua.LValue]lua.LValue, len(o.names))
 			for i, name := range o.names {
-				if x := o.at(i); x != lua.LNil { // as a table, which holds no nil
+				if x := o.values[i]; x != lua.LNil { // as a table, which holds no nil
 					out[lua.LString(name)] = x
 				}
 			}
@@ -63,9 +63,9 @@ func asDict(v lua.LValue) (map[lua.LValue]lua.LValue, bool) {
 
 // sameKind holds that records are of one type; a table is a dict.
 func sameKind(a, b lua.LValue) bool {
-	kind := func(v lua.LValue) *builtin.Record {
+	kind := func(v lua.LValue) *builtin.Type {
 		if u, ok := v.(*lua.LUserData); ok {
-			return u.Value.(*object).rec
+			return u.Value.(*object).typ
 		}
 		return nil
 	}
@@ -73,7 +73,7 @@ func sameKind(a, b lua.LValue) bool {
 	if x == nil || y == nil {
 		return x == y
 	}
-	return x.Type.Same(y.Type)
+	return x.Same(y)
 }
 
 func sameHeld(a, b any) bool {

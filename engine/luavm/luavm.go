@@ -48,9 +48,9 @@ func Load(ctx context.Context, d language.Definitions, roots source.Roots, name 
 	}
 	p.Main = func(ctx context.Context, run *builtin.Run, values map[string]any) error {
 		m := newMachine(ctx, run, d.Limits)
-		given := dict(values)
-		given.kind = "params"
-		err := m.run(ctx, main, hold(given))
+		given := value(values).(*lua.LUserData)
+		given.Value.(*object).kind = "params"
+		err := m.run(ctx, main, given)
 		m.Resume(err)
 		return err
 	}

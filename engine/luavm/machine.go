@@ -272,7 +272,7 @@ func lineAt(l *lua.LState, level int) (at builtin.Position, isOutermost, ok bool
 func caller(l *lua.LState) builtin.Position {
 	s := strandOf(l)
 	for i := len(s.threads) - 1; i >= 0; i-- {
-		for level := 0; ; level++ {
+		for level := 1; ; level++ { // 0 is the built-in itself
 			at, _, ok := lineAt(s.threads[i], level)
 			if !ok {
 				break

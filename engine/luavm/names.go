@@ -92,7 +92,6 @@ func mathLib() *lua.LTable {
 // the names that it has.
 func makeStruct(l *lua.LState) int {
 	t := contents(l.CheckTable(1))
-	o := &object{kind: "struct"}
 	fields := map[string]lua.LValue{}
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
 		name, ok := k.(lua.LString)
@@ -101,10 +100,8 @@ func makeStruct(l *lua.LState) int {
 		}
 		fields[string(name)] = v
 	}
-	o.names = slices.Sorted(maps.Keys(fields))
-	for _, name := range o.names {
-		o.raw = append(o.raw, fields[name])
-	}
+	o := named(fields)
+	o.kind = "struct"
 	l.Push(hold(o))
 	return 1
 }

@@ -3,6 +3,7 @@ package luavm
 import (
 	"fmt"
 	"math/big"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,40 +19,21 @@ import (
 // reach. Lists and records look like tables (#, ipairs, pairs, names), and
 // nothing can be written into them.
 
-// cells are the values of a list or a record, turned into Lua's when first
-// looked at.
-type cells struct {
-	raw    []any
-	values []lua.LValue
-}
-
-func (c *cells) len() int { return len(c.raw) }
-
-func (c *cells) at(i int) lua.LValue {
-	if c.values == nil {
-		c.values = make([]lua.LValue, len(c.raw))
-	}
-	if c.values[i] == nil {
-		c.values[i] = value(c.raw[i])
-	}
-	return c.values[i]
-}
-
 // sequence is a list; in Lua its first item has the number 1.
-type sequence struct{ cells }
+type sequence struct{ values []lua.LValue }
 
 // object is a record or a dict: values by name, in a fixed order.
 type object struct {
-	cells
-	names []string
-	rec   *builtin.Record // nil unless it is a result's record
-	kind  string          // what it is called; "" for a dict, whose names are anybody's
-	fault *builtin.Fault  // that pcall caught
+	values []lua.LValue
+	names  []string
+	typ    *builtin.Type  // nil unless it is a result's record
+	kind   string         // what it is called; "" for a dict, whose names are anybody's
+	fault  *builtin.Fault // that pcall caught
 }
 
 // find is the position of a name, or -1. Names of dicts are sorted.
 func (o *object) find(name string) int {
-	if o.rec != nil {
+	if o.typ != nil {
 		return slices.Index(o.names, name)
 	}
 	if i, ok := slices.BinarySearch(o.names, name); ok {
@@ -66,20 +48,20 @@ func (o *object) asFault() *builtin.Fault {
 	if o.fault != nil {
 		return o.fault
 	}
-	if o.kind != faultType.Name || o.rec == nil || !o.rec.Type.Same(faultType) {
+	if o.typ == nil || !o.typ.Same(faultType) {
 		return nil
 	}
-	text := func(name string) string { v, _ := o.rec.Get(name); s, _ := v.(string); return s }
+	text := func(name string) string { s, _ := o.values[o.find(name)].(lua.LString); return string(s) }
 	return &builtin.Fault{Kind: builtin.Kind(text("kind")), What: text("what"), Said: text("said"), Hint: text("hint")}
 }
 
-var faultType = builtin.NeutralOf(builtin.Fault{}).(*builtin.Record).Type
+var faultType = builtin.TypeOf(reflect.TypeFor[builtin.Fault]())
 
 // caught is the value of an error that pcall gives back.
 func caught(f *builtin.Fault) lua.LValue {
-	o := record(builtin.NeutralOf(*f).(*builtin.Record))
-	o.fault = f
-	return hold(o)
+	v, _ := builtin.Make[lua.LValue](faultType, *f, maker{}) // a maker of Lua fails never
+	v.(*lua.LUserData).Value.(*object).fault = f
+	return v
 }
 
 // hold wraps a value of Go with the metatable of its kind.
@@ -162,8 +144,8 @@ var sequenceFuncs = map[string]lua.LGFunction{
 	"__index": func(l *lua.LState) int {
 		q := held[*sequence](l, 1)
 		n, ok := l.Get(2).(lua.LNumber)
-		if i := int(n); ok && lua.LNumber(i) == n && i >= 1 && i <= q.len() {
-			l.Push(q.at(i - 1))
+		if i := int(n); ok && lua.LNumber(i) == n && i >= 1 && i <= len(q.values) {
+			l.Push(q.values[i-1])
 			return 1
 		}
 		if !ok {
@@ -172,7 +154,7 @@ var sequenceFuncs = map[string]lua.LGFunction{
 		l.Push(lua.LNil)
 		return 1
 	},
-	"__len":      func(l *lua.LState) int { l.Push(lua.LNumber(held[*sequence](l, 1).len())); return 1 },
+	"__len":      func(l *lua.LState) int { l.Push(lua.LNumber(len(held[*sequence](l, 1).values))); return 1 },
 	"__newindex": refuseWrite,
 	"__eq":       same,
 }
@@ -182,7 +164,7 @@ var objectFuncs = map[string]lua.LGFunction{
 		o := held[*object](l, 1)
 		name, ok := l.Get(2).(lua.LString)
 		if i := o.find(string(name)); ok && i >= 0 {
-			l.Push(o.at(i))
+			l.Push(o.values[i])
 			return 1
 		}
 		if o.kind != "" {
@@ -419,13 +401,13 @@ func show(v lua.LValue) string {
 			}
 			parts := make([]string, len(x.names))
 			for i, name := range x.names {
-				parts[i] = name + " = " + quoted(x.at(i))
+				parts[i] = name + " = " + quoted(x.values[i])
 			}
 			return x.kind + "{" + strings.Join(parts, ", ") + "}"
 		case *sequence:
-			parts := make([]string, x.len())
+			parts := make([]string, len(x.values))
 			for i := range parts {
-				parts[i] = quoted(x.at(i))
+				parts[i] = quoted(x.values[i])
 			}
 			return "{" + strings.Join(parts, ", ") + "}"
 		case fmt.Stringer:

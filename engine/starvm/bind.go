@@ -26,7 +26,7 @@ func bind(f *builtin.Func) *starlark.Builtin {
 		if err != nil {
 			return nil, err
 		}
-		v, err := s.value(result)
+		v, err := builtin.Make[starlark.Value](f.Result, result, maker{s.machine})
 		if err != nil {
 			return nil, fmt.Errorf("result of %s: %w", f.QualifiedName(), err)
 		}
@@ -48,24 +48,26 @@ func caller(t *starlark.Thread) builtin.Position {
 
 func (s *strand) bindArgs(f *builtin.Func, args starlark.Tuple, kwargs []starlark.Tuple) (any, error) {
 	in := s.inbound()
-	positional := make([]any, len(args))
+	var fewArgs [builtin.Few]any
+	positional := fewArgs[:0]
 	for i, a := range args {
 		want := language.ArgAt(f, i)
 		v, err := in.neutral(a, want.Type)
 		if err != nil {
 			return nil, language.BadArg(f, want, err)
 		}
-		positional[i] = v
+		positional = append(positional, v)
 	}
-	named := make([]builtin.Named, len(kwargs))
-	for i, kw := range kwargs {
+	var fewNamed [builtin.Few]builtin.Named
+	named := fewNamed[:0]
+	for _, kw := range kwargs {
 		name := string(kw[0].(starlark.String))
 		want := language.ArgNamed(f, name)
 		v, err := in.neutral(kw[1], want.Type)
 		if err != nil {
 			return nil, language.BadArg(f, want, err)
 		}
-		named[i] = builtin.Named{Name: name, Value: v}
+		named = append(named, builtin.Named{Name: name, Value: v})
 	}
 	return f.Bind(positional, named)
 }

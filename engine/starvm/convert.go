@@ -2,8 +2,9 @@ package starvm
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
-	"sort"
+	"slices"
 	stdtime "time"
 
 	"go.starlark.net/lib/time"
@@ -60,7 +61,7 @@ func (in *inbound) neutral(v starlark.Value, want *builtin.Type) (any, error) {
 		return v.Opaque, nil
 	case *record:
 		if !in.data {
-			return v.rec, nil
+			return in.handedOn(v)
 		}
 	case starlark.Callable:
 		if in.data {
@@ -99,10 +100,25 @@ func (in *inbound) fields(v *starlarkstruct.Struct) (any, error) {
 	return out, nil
 }
 
+// handedOn is the record that a built-in returned, for one that takes it. It
+// may hold as much as it was returned with.
+func (in *inbound) handedOn(v *record) (any, error) {
+	items := in.items
+	out := &builtin.Record{Type: v.typ, Values: make([]any, len(v.fields))}
+	for i, f := range v.fields {
+		var err error
+		if out.Values[i], err = in.neutral(f, nil); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.typ.Fields[i].Name, err)
+		}
+	}
+	in.items = items
+	return out, nil
+}
+
 func (in *inbound) record(v *record) (any, error) {
 	out := make(map[string]any, len(v.fields))
 	for i, f := range v.fields {
-		name := v.rec.Type.Fields[i].Name
+		name := v.typ.Fields[i].Name
 		n, err := in.neutral(f, nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -130,15 +146,30 @@ func (in *inbound) dict(v starlark.IterableMapping, want *builtin.Type) (any, er
 
 func (in *inbound) list(v starlark.Iterable, want *builtin.Type) (any, error) {
 	out := []any{}
+	add := func(e starlark.Value) error {
+		n, err := in.neutral(e, want)
+		if err != nil {
+			return fmt.Errorf("item %d: %w", len(out), err)
+		}
+		out = append(out, n)
+		return nil
+	}
+	if list, ok := v.(*starlark.List); ok { // nearly always, and no iterator to make
+		out = make([]any, 0, list.Len())
+		for i := range list.Len() {
+			if err := add(list.Index(i)); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
 	it := v.Iterate()
 	defer it.Done()
 	var e starlark.Value
 	for it.Next(&e) {
-		n, err := in.neutral(e, want)
-		if err != nil {
-			return nil, fmt.Errorf("item %d: %w", len(out), err)
+		if err := add(e); err != nil {
+			return nil, err
 		}
-		out = append(out, n)
 	}
 	return out, nil
 }
@@ -174,42 +205,54 @@ func (m *machine) value(v any) (starlark.Value, error) {
 	case *callback:
 		return v.fn, nil
 	case []any:
-		return m.list(v)
+		list, err := m.values(v)
+		return starlark.NewList(list), err
 	case map[string]any:
-		return m.dict(v)
+		dict := make(map[string]starlark.Value, len(v))
+		for k, e := range v {
+			x, err := m.value(e)
+			if err != nil {
+				return nil, err
+			}
+			dict[k] = x
+		}
+		return maker{m}.Dict(dict), nil
 	case *builtin.Record:
-		return m.record(v)
+		fields, err := m.values(v.Values)
+		return &record{v.Type, fields}, err
 	}
 	return nil, fmt.Errorf("a %T cannot be held by Starlark", v)
 }
 
-func (m *machine) list(v []any) (starlark.Value, error) {
-	list := make([]starlark.Value, len(v))
+func (m *machine) values(v []any) ([]starlark.Value, error) {
+	out := make([]starlark.Value, len(v))
 	for i, e := range v {
 		x, err := m.value(e)
 		if err != nil {
 			return nil, err
 		}
-		list[i] = x
+		out[i] = x
 	}
-	return starlark.NewList(list), nil
+	return out, nil
 }
 
-func (m *machine) dict(v map[string]any) (starlark.Value, error) {
-	keys := make([]string, 0, len(v))
-	for k := range v {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys) // Go's order is random, a playbook's must not be
+// maker makes Starlark's values of results.
+type maker struct{ machine *machine }
+
+func (maker) Bool(v bool) starlark.Value             { return starlark.Bool(v) }
+func (maker) Int(v int64) starlark.Value             { return starlark.MakeInt64(v) }
+func (maker) Text(v string) starlark.Value           { return starlark.String(v) }
+func (maker) List(v []starlark.Value) starlark.Value { return starlark.NewList(v) }
+func (maker) Record(t *builtin.Type, fields []starlark.Value) starlark.Value {
+	return &record{t, fields}
+}
+func (m maker) Other(v any) (starlark.Value, error) { return m.machine.value(v) }
+
+// Dict puts the names in order: Go's is random, a playbook's must not be.
+func (maker) Dict(v map[string]starlark.Value) starlark.Value {
 	dict := starlark.NewDict(len(v))
-	for _, k := range keys {
-		x, err := m.value(v[k])
-		if err != nil {
-			return nil, err
-		}
-		if err := dict.SetKey(starlark.String(k), x); err != nil {
-			return nil, err
-		}
+	for _, k := range slices.Sorted(maps.Keys(v)) {
+		_ = dict.SetKey(starlark.String(k), v[k]) // cannot fail: the dict is new, and text has a hash
 	}
-	return dict, nil
+	return dict
 }

@@ -60,7 +60,7 @@ func (v inspected) Show() (text string, lines []string) {
 		}
 	case *record:
 		for i, f := range v.fields {
-			lines = append(lines, v.rec.Type.Fields[i].Name+" = "+f.String())
+			lines = append(lines, v.typ.Fields[i].Name+" = "+f.String())
 		}
 	}
 	return v.String(), lines

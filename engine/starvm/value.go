@@ -14,23 +14,11 @@ import (
 // record is the result of a built-in: fields by name, in the definition's
 // order, never changed.
 type record struct {
-	rec    *builtin.Record
+	typ    *builtin.Type
 	fields []starlark.Value
 }
 
-func (m *machine) record(r *builtin.Record) (*record, error) {
-	out := &record{rec: r, fields: make([]starlark.Value, len(r.Values))}
-	for i, v := range r.Values {
-		x, err := m.value(v)
-		if err != nil {
-			return nil, err
-		}
-		out.fields[i] = x
-	}
-	return out, nil
-}
-
-func (r *record) Type() string         { return r.rec.Type.Name }
+func (r *record) Type() string         { return r.typ.Name }
 func (r *record) Truth() starlark.Bool { return true }
 
 func (r *record) Freeze() {
@@ -47,7 +35,7 @@ func (r *record) String() string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s = %s", r.rec.Type.Fields[i].Name, f)
+		fmt.Fprintf(&b, "%s = %s", r.typ.Fields[i].Name, f)
 	}
 	b.WriteByte(')')
 	return b.String()
@@ -66,8 +54,8 @@ func (r *record) Hash() (uint32, error) {
 }
 
 func (r *record) Attr(name string) (starlark.Value, error) {
-	for i := range r.rec.Type.Fields {
-		if r.rec.Type.Fields[i].Name == name {
+	for i := range r.typ.Fields {
+		if r.typ.Fields[i].Name == name {
 			return r.fields[i], nil
 		}
 	}
@@ -75,9 +63,9 @@ func (r *record) Attr(name string) (starlark.Value, error) {
 }
 
 func (r *record) AttrNames() []string {
-	names := make([]string, len(r.rec.Type.Fields))
+	names := make([]string, len(r.typ.Fields))
 	for i := range names {
-		names[i] = r.rec.Type.Fields[i].Name
+		names[i] = r.typ.Fields[i].Name
 	}
 	sort.Strings(names)
 	return names
@@ -88,7 +76,7 @@ func (r *record) CompareSameType(op syntax.Token, y starlark.Value, depth int) (
 		return false, fmt.Errorf("%s %s %s not implemented", r.Type(), op, y.Type())
 	}
 	o, equal := y.(*record) // something else may bear the same name
-	equal = equal && r.rec.Type.Same(o.rec.Type)
+	equal = equal && r.typ.Same(o.typ)
 	for i := 0; equal && i < len(r.fields); i++ {
 		var err error
 		if equal, err = starlark.EqualDepth(r.fields[i], o.fields[i], depth-1); err != nil {
