@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"nixmox/engine/builtin"
@@ -83,9 +84,14 @@ func (r *run) stopped(ctx context.Context, call *builtin.Call, err error) error 
 		stop := *cause
 		stop.What += " during " + call.Func.QualifiedName()
 		stop.At = call.At
-		if f, ok := errors.AsType[*builtin.Fault](err); ok && call.Func.Effect.Alters() {
+		if !call.Func.Effect.Alters() {
+			return r.setStop(&stop)
+		}
+		if f, ok := errors.AsType[*builtin.Fault](err); ok {
 			stop.What += ": " + f.Error()
 			stop.Hint = f.Hint
+		} else if said, more := strings.CutSuffix(err.Error(), ": "+ctx.Err().Error()); more {
+			stop.What += ": " + said
 		}
 		return r.setStop(&stop)
 	}

@@ -221,6 +221,18 @@ func (l *Lab) State() ([]byte, error) {
 	return l.st.encode()
 }
 
+// StopTasks stops what runs, as an administrator does from the list of tasks.
+func (l *Lab) StopTasks() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.st.Tasks {
+		if t.running() && !t.Aborted {
+			t.Aborted, t.Due = true, l.now().Add(time.Second)
+		}
+	}
+	l.poke()
+}
+
 // SetStorage changes how full a storage is and what it keeps by itself;
 // nil stays as it is.
 func (l *Lab) SetStorage(name string, prune *string, used *int64) error {

@@ -156,18 +156,26 @@ func (f Fault) matches(id string) bool {
 
 // faults counts how often each has struck.
 type faults struct {
+	// strike, if there is one, is asked first: see Options.
+	strike func(target, id string) *Fault
+
 	mu   sync.Mutex
 	list []Fault
 	used []int
 }
 
-func newFaults(list []Fault) *faults {
-	return &faults{list: slices.Clone(list), used: make([]int, len(list))}
+func newFaults(o Options) *faults {
+	return &faults{strike: o.Strike, list: slices.Clone(o.Faults), used: make([]int, len(o.Faults))}
 }
 
 // hit gives the first fault of these kinds that is meant for id and not used
 // up, and counts it.
 func (f *faults) hit(target, id string, kinds ...string) *Fault {
+	if f.strike != nil {
+		if x := f.strike(target, id); x != nil && slices.Contains(kinds, x.Kind) {
+			return x
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, x := range f.list {

@@ -23,14 +23,19 @@ import (
 
 // Options say where an estate lives and how it behaves.
 type Options struct {
-	Dir     string         // the estate's folder, made with mode 0700, kept from run to run
-	Fresh   bool           // start anew: what the lab itself made in Dir is removed first
-	Begin   time.Time      // the time at which a new estate begins; now when zero
-	Brief   bool           // it need not outlive a power cut, so nothing waits for the disk
-	History string         // a folder on the same file system, whose files new estates share as their older archives; none when empty
-	Clock   ClockMode      // how time passes while tasks run
-	Faults  []Fault        // what goes wrong, see ParseFault
-	Addr    string         // where to listen; "127.0.0.1:0" when empty
+	Dir     string    // the estate's folder, made with mode 0700, kept from run to run
+	Fresh   bool      // start anew: what the lab itself made in Dir is removed first
+	Begin   time.Time // the time at which a new estate begins; now when zero
+	Brief   bool      // it need not outlive a power cut, so nothing waits for the disk
+	History string    // a folder on the same file system, whose files new estates share as their older archives; none when empty
+	Clock   ClockMode // how time passes while tasks run
+	Faults  []Fault   // what goes wrong, see ParseFault
+	Addr    string    // where to listen; "127.0.0.1:0" when empty
+	// Strike decides, before Faults do, whether something goes wrong now: for
+	// tests that choose the moment. target and id are those of a Fault, the id
+	// of api being METHOD /PATH. It is asked at every chance, by several
+	// goroutines, mostly with the lab held: it must not call the lab.
+	Strike  func(target, id string) *Fault
 	Observe func(Exchange) // told of every request and its answer, from several goroutines; for tests
 }
 
@@ -92,7 +97,7 @@ func Open(o Options) (_ *Lab, err error) {
 			err = errors.Join(err, f.close())
 		}
 	}()
-	l := &Lab{opt: o, folder: f, faults: newFaults(o.Faults), idle: idleAfter, wake: make(chan struct{}, 1)}
+	l := &Lab{opt: o, folder: f, faults: newFaults(o), idle: idleAfter, wake: make(chan struct{}, 1)}
 	if l.secrets, err = loadSecrets(f); err != nil {
 		return nil, err
 	}

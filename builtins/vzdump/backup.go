@@ -365,11 +365,22 @@ func (v *vzdump) follow(ctx context.Context, j *job, upid pve.UPID) (BackupResul
 	})
 	if err != nil {
 		if end.ExitStatus == "" || errors.Is(err, context.Canceled) {
-			return BackupResult{}, err
+			return BackupResult{}, j.about(err)
 		}
 		// Half a log would tell lies; the list and the marks must do.
 		log, end.Log = &taskLog{}, nil
 		j.warnings = append(j.warnings, "the log of the task could not be read: "+err.Error())
 	}
 	return v.readBack(ctx, j, end, log)
+}
+
+// about adds to an error whose backup it ended.
+func (j *job) about(err error) error {
+	fault, ok := errors.AsType[*builtin.Fault](err)
+	if !ok {
+		return fmt.Errorf("%s: %w", j.what(), err)
+	}
+	f := *fault
+	f.What = j.what() + ": " + f.What
+	return &f
 }

@@ -61,7 +61,7 @@ local function save(group, p)
       if marked.ok then
         table.insert(proved, archive.guest)
       else
-        log(name .. ": " .. explain(marked.error) .. "; nothing of this guest is pruned", {level = "warning"})
+        table.insert(problems, name .. ": its new archive was read and is whole, but could not be marked so, and later nobody would know: " .. explain(marked.error))
       end
     else
       table.insert(problems, name .. ": " .. explain(read.error))
