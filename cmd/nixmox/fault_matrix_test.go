@@ -47,6 +47,7 @@ type faultCell struct {
 	nth     int    // which of those requests, from 1
 	call    builtin.Place
 	ever    bool // from there on for ever, not once
+	moveOn  bool // what hangs goes on once the run has ended; else it is stopped
 	lock    int  // the guest that another hand locks, or 0
 	ticket  bool // nixmox logs in with a password
 }
@@ -153,6 +154,7 @@ func callFaults(at callAt) []faultCell {
 			strike(true, lab.Fault{Target: "vzdump", ID: id, Kind: kind})
 		}
 		strike(false, lab.Fault{Target: "vzdump", ID: id, Kind: "text", Text: "job errors"})
+		add(faultCell{fault: "vzdump:VMID=hang, and goes on", strikes: lab.Fault{Target: "vzdump", ID: id, Kind: "hang"}, moveOn: true})
 		number := 0
 		_, _ = fmt.Sscan(id, &number)
 		add(faultCell{fault: "guest:VMID=locked", lock: number})
@@ -272,7 +274,7 @@ func sameEachRun(request string) string {
 }
 
 // strike is the lab's Strike.
-func (w *faultWorld) strike(target, id string) *lab.Fault {
+func (w *faultWorld) strike(target, id string, kinds []string) *lab.Fault {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := &w.cell
@@ -285,7 +287,7 @@ func (w *faultWorld) strike(target, id string) *lab.Fault {
 		}
 		return nil
 	}
-	if !w.armed || c.strikes.Target != target || c.strikes.ID != "" && c.strikes.ID != id {
+	if !w.armed || c.strikes.Target != target || c.strikes.ID != "" && c.strikes.ID != id || !slices.Contains(kinds, c.strikes.Kind) {
 		return nil
 	}
 	if !c.ever && w.struck > 0 {
@@ -580,10 +582,11 @@ func (w *faultWorld) judge(want seenWorld, wantDone []string, ends *endTable) {
 		w.unlocked(now)
 	}
 	w.mend()
-	hung := w.cell.strikes.Kind == "hang" && len(now.running) > 0
-	if hung {
+	stopped := suspended && w.cell.strikes.Kind == "hang" && !w.cell.moveOn
+	if stopped {
 		w.lab.StopTasks() // as an administrator would
 	}
+	w.lab.MoveOn()
 	w.lab.Advance(time.Hour)
 	if suspended {
 		r = w.resume(r.ID)
@@ -591,7 +594,7 @@ func (w *faultWorld) judge(want seenWorld, wantDone []string, ends *endTable) {
 		now = w.look()
 		w.promised(r, now, want)
 		switch {
-		case r.End == engine.Suspended || r.Exit != 0 && !hung:
+		case r.End == engine.Suspended || r.Exit != 0 && !stopped:
 			t.Errorf("resumed: %s, exit %d", r.End, r.Exit)
 		case r.Exit == 0:
 			got := slices.Sorted(slices.Values(w.done))
