@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -194,7 +195,6 @@ type faultWorld struct {
 	done     []string // changes that Proxmox made because nixmox asked
 	armed    bool
 	struck   int
-	lockNow  bool
 }
 
 // smallLab is the folder of a lab with few archives, to be copied: to make one
@@ -264,8 +264,8 @@ func testFolder(t *testing.T) string {
 }
 
 var (
-	aTask   = regexp.MustCompile(`UPID:([^:]+):[^:]+:[^:]+:[^:]+:([^:]+):[^/]*`)
-	ofNixmo = regexp.MustCompile(`run=(01[0-9A-Z]{24})`)
+	aTask    = regexp.MustCompile(`UPID:([^:]+):[^:]+:[^:]+:[^:]+:([^:]+):[^/]*`)
+	ofNixmox = regexp.MustCompile(`run=(01[0-9A-Z]{24})`)
 )
 
 // sameEachRun takes out of a request what differs from run to run.
@@ -304,7 +304,7 @@ func (w *faultWorld) hit() *lab.Fault {
 
 // observe notes the changes that were made, answered or not.
 func (w *faultWorld) observe(x lab.Exchange) {
-	if x.Method == "GET" || x.Path == "/access/ticket" || x.Status != 200 && x.Status != 596 && x.Status != 0 {
+	if x.Method == http.MethodGet || x.Path == "/access/ticket" || x.Status != 200 && x.Status != 596 && x.Status != 0 {
 		return
 	}
 	w.mu.Lock()
@@ -482,7 +482,7 @@ func (w *faultWorld) look() seenWorld {
 			continue
 		}
 		x := freshArchive{volid: a.VolID}
-		if m := ofNixmo.FindStringSubmatch(a.Notes); m != nil {
+		if m := ofNixmox.FindStringSubmatch(a.Notes); m != nil {
 			x.run = m[1]
 		}
 		f, err := os.Open(a.File)
