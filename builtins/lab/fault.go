@@ -157,7 +157,7 @@ func (f Fault) matches(id string) bool {
 // faults counts how often each has struck.
 type faults struct {
 	// strike, if there is one, is asked first: see Options.
-	strike func(target, id string) *Fault
+	strike func(target, id string, kinds []string) *Fault
 
 	mu   sync.Mutex
 	list []Fault
@@ -172,7 +172,7 @@ func newFaults(o Options) *faults {
 // up, and counts it.
 func (f *faults) hit(target, id string, kinds ...string) *Fault {
 	if f.strike != nil {
-		if x := f.strike(target, id); x != nil && slices.Contains(kinds, x.Kind) {
+		if x := f.strike(target, id, kinds); x != nil {
 			return x
 		}
 	}

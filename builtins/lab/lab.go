@@ -33,9 +33,10 @@ type Options struct {
 	Addr    string    // where to listen; "127.0.0.1:0" when empty
 	// Strike decides, before Faults do, whether something goes wrong now: for
 	// tests that choose the moment. target and id are those of a Fault, the id
-	// of api being METHOD /PATH. It is asked at every chance, by several
-	// goroutines, mostly with the lab held: it must not call the lab.
-	Strike  func(target, id string) *Fault
+	// of api being METHOD /PATH; the kind must be one of kinds. It is asked at
+	// every chance, by several goroutines, mostly with the lab held: it must not
+	// call the lab.
+	Strike  func(target, id string, kinds []string) *Fault
 	Observe func(Exchange) // told of every request and its answer, from several goroutines; for tests
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,6 +48,7 @@ type faultCell struct {
 	nth     int    // which of those requests, from 1
 	call    builtin.Place
 	ever    bool // from there on for ever, not once
+	moveOn  bool // what hangs goes on once the run has ended; else it is stopped
 	lock    int  // the guest that another hand locks, or 0
 	ticket  bool // nixmox logs in with a password
 }
@@ -153,6 +155,7 @@ func callFaults(at callAt) []faultCell {
 			strike(true, lab.Fault{Target: "vzdump", ID: id, Kind: kind})
 		}
 		strike(false, lab.Fault{Target: "vzdump", ID: id, Kind: "text", Text: "job errors"})
+		add(faultCell{fault: "vzdump:VMID=hang, and goes on", strikes: lab.Fault{Target: "vzdump", ID: id, Kind: "hang"}, moveOn: true})
 		number := 0
 		_, _ = fmt.Sscan(id, &number)
 		add(faultCell{fault: "guest:VMID=locked", lock: number})
@@ -192,7 +195,6 @@ type faultWorld struct {
 	done     []string // changes that Proxmox made because nixmox asked
 	armed    bool
 	struck   int
-	lockNow  bool
 }
 
 // smallLab is the folder of a lab with few archives, to be copied: to make one
@@ -262,8 +264,8 @@ func testFolder(t *testing.T) string {
 }
 
 var (
-	aTask   = regexp.MustCompile(`UPID:([^:]+):[^:]+:[^:]+:[^:]+:([^:]+):[^/]*`)
-	ofNixmo = regexp.MustCompile(`run=(01[0-9A-Z]{24})`)
+	aTask    = regexp.MustCompile(`UPID:([^:]+):[^:]+:[^:]+:[^:]+:([^:]+):[^/]*`)
+	ofNixmox = regexp.MustCompile(`run=(01[0-9A-Z]{24})`)
 )
 
 // sameEachRun takes out of a request what differs from run to run.
@@ -272,7 +274,7 @@ func sameEachRun(request string) string {
 }
 
 // strike is the lab's Strike.
-func (w *faultWorld) strike(target, id string) *lab.Fault {
+func (w *faultWorld) strike(target, id string, kinds []string) *lab.Fault {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := &w.cell
@@ -285,7 +287,7 @@ func (w *faultWorld) strike(target, id string) *lab.Fault {
 		}
 		return nil
 	}
-	if !w.armed || c.strikes.Target != target || c.strikes.ID != "" && c.strikes.ID != id {
+	if !w.armed || c.strikes.Target != target || c.strikes.ID != "" && c.strikes.ID != id || !slices.Contains(kinds, c.strikes.Kind) {
 		return nil
 	}
 	if !c.ever && w.struck > 0 {
@@ -302,7 +304,7 @@ func (w *faultWorld) hit() *lab.Fault {
 
 // observe notes the changes that were made, answered or not.
 func (w *faultWorld) observe(x lab.Exchange) {
-	if x.Method == "GET" || x.Path == "/access/ticket" || x.Status != 200 && x.Status != 596 && x.Status != 0 {
+	if x.Method == http.MethodGet || x.Path == "/access/ticket" || x.Status != 200 && x.Status != 596 && x.Status != 0 {
 		return
 	}
 	w.mu.Lock()
@@ -480,7 +482,7 @@ func (w *faultWorld) look() seenWorld {
 			continue
 		}
 		x := freshArchive{volid: a.VolID}
-		if m := ofNixmo.FindStringSubmatch(a.Notes); m != nil {
+		if m := ofNixmox.FindStringSubmatch(a.Notes); m != nil {
 			x.run = m[1]
 		}
 		f, err := os.Open(a.File)
@@ -580,10 +582,11 @@ func (w *faultWorld) judge(want seenWorld, wantDone []string, ends *endTable) {
 		w.unlocked(now)
 	}
 	w.mend()
-	hung := w.cell.strikes.Kind == "hang" && len(now.running) > 0
-	if hung {
+	stopped := suspended && w.cell.strikes.Kind == "hang" && !w.cell.moveOn
+	if stopped {
 		w.lab.StopTasks() // as an administrator would
 	}
+	w.lab.MoveOn()
 	w.lab.Advance(time.Hour)
 	if suspended {
 		r = w.resume(r.ID)
@@ -591,7 +594,7 @@ func (w *faultWorld) judge(want seenWorld, wantDone []string, ends *endTable) {
 		now = w.look()
 		w.promised(r, now, want)
 		switch {
-		case r.End == engine.Suspended || r.Exit != 0 && !hung:
+		case r.End == engine.Suspended || r.Exit != 0 && !stopped:
 			t.Errorf("resumed: %s, exit %d", r.End, r.Exit)
 		case r.Exit == 0:
 			got := slices.Sorted(slices.Values(w.done))
