@@ -82,7 +82,7 @@ func (s *session) ask(ctx context.Context, k kind, body any) (*frame, error) {
 		case f := <-answer:
 			return f, nil
 		case <-s.died:
-			return nil, s.process.why
+			return nil, s.why
 		case <-over:
 			// It is told, and given a moment: what is deferred may still have to
 			// be run by this very process.
@@ -103,7 +103,7 @@ func (s *session) ask(ctx context.Context, k kind, body any) (*frame, error) {
 
 func (s *session) load(ctx context.Context, file string) (*language.Playbook, error) {
 	s.process.mu.Lock()
-	s.process.session = s
+	s.session = s
 	s.process.mu.Unlock()
 	f, err := s.ask(ctx, kindLoad, loadBody{File: file, Libraries: s.roots.Libraries(path.Ext(file)), Shown: s.roots.Shown, Limits: s.definitions.Limits})
 	if err != nil {
