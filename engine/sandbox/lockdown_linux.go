@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"syscall"
 
@@ -17,11 +18,11 @@ import (
 // and that read and write descriptors that are open. Whatever is not listed
 // fails with EPERM: socket, connect, open, execve, fork, ptrace, kill …
 var allowed = []string{
-	"read", "write", "close", "fcntl", // of what is open; nothing can be opened
+	"read", "write", "close", // of what is open; nothing can be opened
 	"mmap", "munmap", "mremap", "mprotect", "madvise", "mincore", "brk",
 	"futex", "sched_yield", "sched_getaffinity", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday", "restart_syscall",
 	"epoll_wait", "epoll_pwait", "epoll_ctl", "eventfd2", // the runtime's poller
-	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "tgkill", "getpid", "gettid", // preemption is by signals
+	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "getpid", "gettid",
 	"set_robust_list", "rseq", "membarrier", "getrandom",
 	"exit", "exit_group",
 }
@@ -72,6 +73,8 @@ func lockDown(addressSpace uint64) (missing []string, err error) {
 			NamesWithCondtions: []seccomp.NameWithConditions{{Name: "clone", Conditions: []seccomp.Condition{
 				{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_VM},
 				{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
+			}}, {Name: "tgkill", Conditions: []seccomp.Condition{ // preemption is by signals, to its own threads
+				{Argument: 0, Operation: seccomp.Equal, Value: uint64(os.Getpid())},
 			}}},
 		}, {
 			// Its flags are behind a pointer, where no filter can look. Told that
