@@ -1,11 +1,11 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"syscall"
+	"strconv"
+	"time"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
@@ -37,9 +37,10 @@ func lockDown(addressSpace uint64) (missing []string, err error) {
 		return nil, fmt.Errorf("looking at its own memory: %w", err)
 	}
 	addressSpace += size
-	// Descriptors that were inherited by mistake. The first three are /dev/null
-	// and the parent's pipe, the fourth is the conversation.
-	if err := unix.CloseRange(conversation+1, ^uint(0), 0); err != nil && !errors.Is(err, syscall.ENOSYS) {
+	// The runtime makes its poller when it first needs one, which it then could
+	// not any more: a timer needs one.
+	time.AfterFunc(time.Hour, func() {}).Stop()
+	if err := closeInherited(); err != nil {
 		return nil, fmt.Errorf("closing inherited descriptors: %w", err)
 	}
 	for _, l := range []struct {
@@ -86,6 +87,30 @@ func lockDown(addressSpace uint64) (missing []string, err error) {
 		return nil, fmt.Errorf("filtering system calls: %w", err)
 	}
 	return missing, nil
+}
+
+// closeInherited closes descriptors that were inherited by mistake. The first
+// three are /dev/null and the parent's pipe, the fourth is the conversation;
+// the poller's are the runtime's own.
+func closeInherited() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range open {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil || fd <= conversation {
+			continue
+		}
+		what, err := os.Readlink("/proc/self/fd/" + entry.Name())
+		if err != nil || what == "anon_inode:[eventpoll]" || what == "anon_inode:[eventfd]" {
+			continue // it is closed already: the list's own
+		}
+		if err := unix.Close(fd); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // known leaves out what this architecture does not have: 64-bit ARM has no

@@ -47,13 +47,13 @@ type session struct {
 	shown       map[string]bool         // how the files are shown, in which positions are
 	params      []builtin.Param
 
-	mu      sync.Mutex // of what follows
-	waiting map[uint64]chan *frame
-	run     *builtin.Run // nil while loading
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	calls   int
-	underWay, handed, keys,
+	mu                               sync.Mutex // of what follows
+	waiting                          map[uint64]chan *frame
+	run                              *builtin.Run // nil while loading
+	ctx                              context.Context
+	cancel                           context.CancelCauseFunc
+	calls                            int
+	underWay, unheard, handed, keys, // unheard: under way, or the answer is not sent yet
 	logged, kept int
 	over       bool // nothing more is begun
 	places     map[builtin.Place]bool
@@ -229,7 +229,7 @@ func (s *session) begin(ctx context.Context, run *builtin.Run) {
 	defer s.mu.Unlock()
 	s.run = run
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.over, s.calls, s.underWay, s.handed, s.keys, s.logged, s.kept = false, 0, 0, 0, 0, 0, 0
+	s.over, s.calls, s.underWay, s.unheard, s.handed, s.keys, s.logged, s.kept = false, 0, 0, 0, 0, 0, 0, 0
 	s.places, s.locks = map[builtin.Place]bool{}, map[uint64]*heldLock{}
 }
 
@@ -399,12 +399,9 @@ func (s *session) call(f *frame) error {
 	s.performing.Go(func() {
 		answer := s.perform(ctx, run, function, &asked)
 		s.mu.Lock()
-		s.underWay--
-		s.handed -= handed
+		s.underWay-- // before the evaluator hears of it, which may be all it waits for
 		s.mu.Unlock()
-		if err := s.answer(f.id, answer); err != nil {
-			s.kill(nil)
-		}
+		s.lastAnswer(f.id, answer, handed)
 	})
 	return nil
 }
@@ -413,15 +410,27 @@ func (s *session) call(f *frame) error {
 func (s *session) begins() error {
 	s.calls++
 	s.underWay++
+	s.unheard++
 	switch {
 	case s.calls > maxCalls:
 		return builtin.Stopf(builtin.Limit, "the playbook makes more than %d calls", maxCalls)
-	case s.underWay > maxUnderWay:
+	case s.unheard > maxUnderWay:
 		return fmt.Errorf("more than %d calls at a time", maxUnderWay)
 	case s.handed > maxHanded:
 		return builtin.Stopf(builtin.Limit, "the playbook hands more than %d MiB to calls at a time", maxHanded>>20)
 	}
 	return nil
+}
+
+// lastAnswer is the end of what begins began.
+func (s *session) lastAnswer(id uint64, answer answerBody, handed int) {
+	if err := s.answer(id, answer); err != nil {
+		s.kill(nil)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unheard--
+	s.handed -= handed
 }
 
 func (s *session) perform(ctx context.Context, run *builtin.Run, function *builtin.Func, asked *callBody) (answer answerBody) {
@@ -537,9 +546,7 @@ func (s *session) lock(f *frame) error {
 		} else if err != nil {
 			answer.Stop = builtin.Stopf(builtin.Cancelled, "%v", err)
 		}
-		if err := s.answer(f.id, answer); err != nil {
-			s.kill(nil)
-		}
+		s.lastAnswer(f.id, answer, 0)
 	})
 	return nil
 }
