@@ -55,7 +55,8 @@ type session struct {
 	calls                            int
 	underWay, unheard, handed, keys, // unheard: under way, or the answer is not sent yet
 	logged, kept int
-	over       bool // nothing more is begun
+	over       bool          // nothing more is begun
+	stopped    *builtin.Stop // by which the engine answered a call
 	places     map[builtin.Place]bool
 	performing sync.WaitGroup
 	locks      map[uint64]*heldLock
@@ -230,7 +231,7 @@ func (s *session) begin(ctx context.Context, run *builtin.Run) {
 	s.run = run
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.over, s.calls, s.underWay, s.unheard, s.handed, s.keys, s.logged, s.kept = false, 0, 0, 0, 0, 0, 0, 0
-	s.places, s.locks = map[builtin.Place]bool{}, map[uint64]*heldLock{}
+	s.stopped, s.places, s.locks = nil, map[builtin.Place]bool{}, map[uint64]*heldLock{}
 }
 
 // ended reads how main, or a function that was kept, ended. The evaluator may
@@ -265,7 +266,12 @@ func (s *session) ended(f *frame) (builtin.BranchState, error) {
 			if s.ctx.Err() != nil {
 				return e.Branch, context.Cause(s.ctx)
 			}
-			// Where the engine stopped the run, it remembers why.
+			s.mu.Lock()
+			stop := s.stopped
+			s.mu.Unlock()
+			if stop != nil {
+				return e.Branch, stop
+			}
 			return e.Branch, builtin.Stopf(builtin.Died, "the evaluator says that the run was stopped: %.1000s", e.Stop.What)
 		}
 		return e.Branch, e.Stop
@@ -447,6 +453,9 @@ func (s *session) perform(ctx context.Context, run *builtin.Run, function *built
 		return answer
 	}
 	if stop, ok := errors.AsType[*builtin.Stop](err); ok {
+		s.mu.Lock()
+		s.stopped = stop
+		s.mu.Unlock()
 		return answerBody{Stop: stop}
 	}
 	fault := builtin.AsFault(err)
