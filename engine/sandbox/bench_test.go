@@ -36,7 +36,7 @@ func BenchmarkStart(b *testing.B) {
 }
 
 func BenchmarkCalls(b *testing.B) {
-	for _, how := range []string{"calls", "side by side"} {
+	for _, how := range []string{"calls", "beside"} {
 		roots := source.Roots{Playbook: fstest.MapFS{"play.fake": {Data: []byte(how)}}}
 		for _, where := range []string{"process", "here"} {
 			b.Run(how+"/"+where, func(b *testing.B) {

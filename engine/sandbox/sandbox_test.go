@@ -51,7 +51,7 @@ var mains = map[string]func(script) error{
 		}
 		return nil
 	},
-	"side by side": func(s script) error { // n, 64 at a time
+	"beside": func(s script) error { // n, 64 at a time
 		var all sync.WaitGroup
 		for w := range 64 {
 			s := s
