@@ -40,7 +40,9 @@ func TestMain(m *testing.M) {
 				}
 				stdout, stderr = io.MultiWriter(stdout, file), io.MultiWriter(stderr, file)
 			}
-			os.Exit((&app{stdout: stdout, stderr: stderr, probe: crashProbe()}).main(os.Args[1:]))
+			code := (&app{stdout: stdout, stderr: stderr, probe: crashProbe()}).main(os.Args[1:])
+			writePeak()
+			os.Exit(code)
 		},
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"nixmox/engine"
+	"nixmox/engine/builtin"
 	"nixmox/engine/event"
 	"nixmox/engine/source"
 	"nixmox/playbooks"
@@ -88,7 +89,12 @@ func reservedFlags() []string {
 }
 
 func (a *app) runPlaybook(ctx context.Context, e *estate, f *engineFlags, set *pflag.FlagSet, name string, args []string) (err error) {
-	p, err := loadPlaybook(ctx, e.engine, name)
+	loading, loaded := ctx, context.CancelFunc(func() {})
+	if f.timeout > 0 { // a top level can run away as main can
+		loading, loaded = context.WithTimeoutCause(ctx, f.timeout, builtin.Stopf(builtin.TimedOut, "loading the playbook took longer than --timeout %s", f.timeout))
+	}
+	p, err := loadPlaybook(loading, e.engine, name)
+	loaded()
 	if err != nil {
 		return err
 	}

@@ -150,8 +150,11 @@ func (t *textSink) line(e event.Event, color, text string) {
 	if color != "" {
 		text = t.style.paint(color, text)
 	}
+	// What comes after a line break must not look like a line of nixmox's own.
+	stamp := t.stamp(e)
+	text = strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", len(stamp)+1))
 	// The writer remembers its errors.
-	_, _ = fmt.Fprintf(t.w, "%s %s\n", t.style.paint(faint, t.stamp(e)), text)
+	_, _ = fmt.Fprintf(t.w, "%s %s\n", t.style.paint(faint, stamp), text)
 }
 
 func (t *textSink) stamp(e event.Event) string {

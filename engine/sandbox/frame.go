@@ -19,9 +19,14 @@ import (
 // answer, so that any number may be under way at once.
 const (
 	frameHead = 1 + 8
-	// maxFrame bounds a frame in either direction: a list of some ten thousand
+	// maxFrame bounds a frame to the evaluator: a list of some ten thousand
 	// guests has a few MiB.
 	maxFrame = 64 << 20
+	// What the evaluator may say in one frame. The engine's memory for it is
+	// some hundred bytes a value at most.
+	maxSaid   = 4 << 20
+	maxValues = 1 << 18
+	maxDeep   = 128 // a language hands over values nested 64 deep
 )
 
 // kind says what a frame is.
@@ -47,9 +52,10 @@ const (
 )
 
 type frame struct {
-	kind kind
-	id   uint64
-	body []byte
+	kind   kind
+	id     uint64
+	body   []byte
+	values int // by the count of bounded
 }
 
 // decode reads the body; what is too much or missing in it is an error where
@@ -57,6 +63,35 @@ type frame struct {
 func (f *frame) decode(v any) error {
 	if err := json.Unmarshal(f.body, v); err != nil {
 		return fmt.Errorf("a frame of kind %q: %w", f.kind, err)
+	}
+	return nil
+}
+
+// bounded holds that what the evaluator says can be read with little memory:
+// values and nesting are counted before anything is made of them.
+func (f *frame) bounded() *builtin.Stop {
+	f.values = 0
+	deep, quoted := 0, false
+	for i := 0; i < len(f.body); i++ {
+		switch c := f.body[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			f.values++
+			if deep++; deep > maxDeep {
+				return builtin.Stopf(builtin.Limit, "the playbook hands over what is nested more than %d deep", maxDeep)
+			}
+		case c == '}' || c == ']':
+			deep--
+		case c == ',':
+			f.values++
+		}
+		if f.values > maxValues {
+			return builtin.Stopf(builtin.Limit, "the playbook hands over more than %d values at once", maxValues)
+		}
 	}
 	return nil
 }
@@ -138,9 +173,15 @@ type conn struct {
 	mu sync.Mutex
 	w  io.Writer
 	r  *bufio.Reader
+	// How long a frame of either direction may be.
+	maxSent, maxReceived int
 }
 
-func newConn(rw io.ReadWriter) *conn { return &conn{w: rw, r: bufio.NewReaderSize(rw, 64<<10)} }
+// newConn makes an end of a conversation; says is how long a frame of it may
+// be, hears one of the other's.
+func newConn(rw io.ReadWriter, says, hears int) *conn {
+	return &conn{w: rw, r: bufio.NewReaderSize(rw, 64<<10), maxSent: says, maxReceived: hears}
+}
 
 // send writes a frame in one piece.
 func (c *conn) send(k kind, id uint64, body any) error {
@@ -148,8 +189,8 @@ func (c *conn) send(k kind, id uint64, body any) error {
 	if err != nil {
 		return fmt.Errorf("a frame of kind %q: %w", k, err)
 	}
-	if len(text)+frameHead > maxFrame {
-		return fmt.Errorf("a frame of kind %q has %d bytes, more than %d", k, len(text), maxFrame)
+	if len(text)+frameHead > c.maxSent {
+		return fmt.Errorf("a frame of kind %q has %d bytes, more than %d", k, len(text), c.maxSent)
 	}
 	head := make([]byte, 4+frameHead, 4+frameHead+len(text))
 	binary.LittleEndian.PutUint32(head, uint32(frameHead+len(text)))
@@ -169,7 +210,7 @@ func (c *conn) receive() (*frame, error) {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint32(head[:])
-	if n < frameHead || n > maxFrame {
+	if n < frameHead || uint64(n) > uint64(c.maxReceived) {
 		return nil, fmt.Errorf("a frame says it has %d bytes", n)
 	}
 	f := &frame{kind: kind(head[4]), id: binary.LittleEndian.Uint64(head[5:])}

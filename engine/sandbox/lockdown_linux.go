@@ -1,10 +1,11 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
+	"os"
 	"slices"
-	"syscall"
+	"strconv"
+	"time"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
@@ -17,11 +18,11 @@ import (
 // and that read and write descriptors that are open. Whatever is not listed
 // fails with EPERM: socket, connect, open, execve, fork, ptrace, kill …
 var allowed = []string{
-	"read", "write", "close", "fcntl", // of what is open; nothing can be opened
+	"read", "write", "close", // of what is open; nothing can be opened
 	"mmap", "munmap", "mremap", "mprotect", "madvise", "mincore", "brk",
 	"futex", "sched_yield", "sched_getaffinity", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday", "restart_syscall",
 	"epoll_wait", "epoll_pwait", "epoll_ctl", "eventfd2", // the runtime's poller
-	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "tgkill", "getpid", "gettid", // preemption is by signals
+	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "getpid", "gettid",
 	"set_robust_list", "rseq", "membarrier", "getrandom",
 	"exit", "exit_group",
 }
@@ -36,9 +37,10 @@ func lockDown(addressSpace uint64) (missing []string, err error) {
 		return nil, fmt.Errorf("looking at its own memory: %w", err)
 	}
 	addressSpace += size
-	// Descriptors that were inherited by mistake. The first three are /dev/null
-	// and the parent's pipe, the fourth is the conversation.
-	if err := unix.CloseRange(conversation+1, ^uint(0), 0); err != nil && !errors.Is(err, syscall.ENOSYS) {
+	// The runtime makes its poller when it first needs one, which it then could
+	// not any more: a timer needs one.
+	time.AfterFunc(time.Hour, func() {}).Stop()
+	if err := closeInherited(); err != nil {
 		return nil, fmt.Errorf("closing inherited descriptors: %w", err)
 	}
 	for _, l := range []struct {
@@ -72,6 +74,8 @@ func lockDown(addressSpace uint64) (missing []string, err error) {
 			NamesWithCondtions: []seccomp.NameWithConditions{{Name: "clone", Conditions: []seccomp.Condition{
 				{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_VM},
 				{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
+			}}, {Name: "tgkill", Conditions: []seccomp.Condition{ // preemption is by signals, to its own threads
+				{Argument: 0, Operation: seccomp.Equal, Value: uint64(os.Getpid())},
 			}}},
 		}, {
 			// Its flags are behind a pointer, where no filter can look. Told that
@@ -83,6 +87,30 @@ func lockDown(addressSpace uint64) (missing []string, err error) {
 		return nil, fmt.Errorf("filtering system calls: %w", err)
 	}
 	return missing, nil
+}
+
+// closeInherited closes descriptors that were inherited by mistake. The first
+// three are /dev/null and the parent's pipe, the fourth is the conversation;
+// the poller's are the runtime's own.
+func closeInherited() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range open {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil || fd <= conversation {
+			continue
+		}
+		what, err := os.Readlink("/proc/self/fd/" + entry.Name())
+		if err != nil || what == "anon_inode:[eventpoll]" || what == "anon_inode:[eventfd]" {
+			continue // it is closed already: the list's own
+		}
+		if err := unix.Close(fd); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // known leaves out what this architecture does not have: 64-bit ARM has no

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,10 @@ const (
 	// grace is how long an evaluator may take to end by itself once the run
 	// is over for it. Then it is killed.
 	grace = 500 * time.Millisecond
+	// startTime is how long it may take to begin, on a machine that is very busy.
+	startTime = 30 * time.Second
+	// loadTime is how long the top level of a playbook may run, whoever loads it.
+	loadTime = time.Minute
 	// watchEvery is how often its memory is looked at; what it can allocate
 	// meanwhile is bounded by what a core can touch.
 	watchEvery = 10 * time.Millisecond
@@ -93,7 +98,7 @@ func start(o Options) (*process, error) {
 	if program == "" {
 		program = "/proc/self/exe"
 	}
-	p := &process{o: o, conn: newConn(ours), sock: ours, died: make(chan struct{})}
+	p := &process{o: o, conn: newConn(ours, maxFrame, maxSaid), sock: ours, died: make(chan struct{})}
 	p.cmd = exec.Command(program, Argument, fmt.Sprint(o.addressSpace()))
 	p.cmd.Args[0] = os.Args[0] // the name by which it knows itself
 	p.cmd.Env = []string{}
@@ -106,13 +111,20 @@ func start(o Options) (*process, error) {
 	if err = errors.Join(err, closeErr); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the evaluator: %w", err), ours.Close())
 	}
-	first, err := p.conn.receive()
+	err = ours.SetReadDeadline(time.Now().Add(startTime))
+	var first *frame
+	if err == nil {
+		first, err = p.conn.receive()
+	}
 	var ready readyBody
 	if err == nil && first.kind != kindReady {
 		err = fmt.Errorf("it began with a frame of kind %q", first.kind)
 	}
 	if err == nil {
 		err = first.decode(&ready)
+	}
+	if err == nil {
+		err = ours.SetReadDeadline(time.Time{})
 	}
 	p.missing = ready.Missing
 	if err == nil && o.Require && len(ready.Missing) > 0 {
@@ -148,6 +160,11 @@ func (p *process) receiveAll() {
 	for {
 		f, err := p.conn.receive()
 		if err == nil {
+			if stop := f.bounded(); stop != nil {
+				err = stop
+			}
+		}
+		if err == nil {
 			p.mu.Lock()
 			s := p.session
 			p.mu.Unlock()
@@ -166,7 +183,8 @@ func (p *process) receiveAll() {
 
 // end settles what ended the evaluator, once it is gone.
 func (p *process) end(err error) {
-	p.kill(nil)
+	stop, _ := errors.AsType[*builtin.Stop](err)
+	p.kill(stop)
 	waitErr := p.cmd.Wait()
 	switch why := p.killed.Load(); {
 	case why != nil:
@@ -176,7 +194,7 @@ func (p *process) end(err error) {
 		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			stop.What = fmt.Sprintf("the evaluator of the playbook was ended: %v", err)
 		}
-		if words := p.words.text(); strings.Contains(words, "out of memory") || strings.Contains(words, "cannot allocate memory") {
+		if words := p.words.text(); strings.Contains(words, "out of memory") || strings.Contains(words, "cannot allocate memory") || strings.Contains(words, "stack overflow") {
 			stop = outOfMemory(p.o.Memory)
 		} else if words != "" {
 			stop.What += ": " + firstLine(words)
@@ -290,7 +308,9 @@ func Load(ctx context.Context, o Options, d language.Definitions, roots source.R
 	if err != nil {
 		return nil, err
 	}
-	s := &session{process: p, definitions: d, roots: roots, files: map[string]*source.File{}}
+	s := &session{process: p, definitions: d, roots: roots, ending: path.Ext(file), files: map[string]*source.File{}, shown: map[string]bool{"": true}}
+	ctx, cancel := context.WithTimeoutCause(ctx, loadTime, builtin.Stopf(builtin.TimedOut, "loading the playbook took longer than %s", loadTime))
+	defer cancel()
 	loaded, err := s.load(ctx, file)
 	if err != nil {
 		return nil, errors.Join(err, p.close())

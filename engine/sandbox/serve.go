@@ -46,7 +46,7 @@ func serve(args []string, d language.Definitions, load Loader) error {
 	if err != nil {
 		return err
 	}
-	e := &evaluator{conn: newConn(descriptor(conversation)), definitions: d, load: load, asked: map[uint64]chan *frame{}}
+	e := &evaluator{conn: newConn(descriptor(conversation), maxSaid, maxFrame), definitions: d, load: load, asked: map[uint64]chan *frame{}}
 	if err := e.conn.send(kindReady, 0, readyBody{Missing: missing}); err != nil {
 		return err
 	}

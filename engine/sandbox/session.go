@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"nixmox/engine/builtin"
@@ -20,13 +21,18 @@ import (
 
 // What a run may ask of the engine, however it came to be evaluated.
 const (
-	maxCalls    = 200_000   // made, of one run
+	maxCalls    = 200_000   // made, of one run; taking locks is one
 	maxUnderWay = 4096      // at a time; parallel has at most 1024 branches
+	maxHanded   = 8 << 20   // bytes of arguments of those under way, 16 for each value
 	maxLogged   = 32 << 20  // bytes of log lines, of one run
 	maxLine     = 256 << 10 // bytes of one
 	maxFiles    = 256       // of one playbook
+	maxSources  = 16 << 20  // bytes of them
 	maxKept     = 4096      // functions for the end of the run
-	maxPlace    = 256       // bytes of a place
+	maxPlace    = 128       // bytes of a place
+	maxKeys     = 1024      // that are locked at a time; each is an open file
+	maxKey      = 4096      // bytes of one
+	maxWords    = 64 << 10  // bytes of what the evaluator says of how a run ended
 )
 
 // session is what an evaluator works on: one playbook, loaded once, whose main
@@ -35,18 +41,22 @@ type session struct {
 	*process
 	definitions language.Definitions
 	roots       source.Roots
+	ending      string                  // of the names of its files
 	files       map[string]*source.File // that it was given, by name
+	asked, read int                     // how often it asked for one, and the bytes it was given
+	shown       map[string]bool         // how the files are shown, in which positions are
 	params      []builtin.Param
 
-	mu      sync.Mutex // of what follows
-	waiting map[uint64]chan *frame
-	run     *builtin.Run // nil while loading
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	calls   int
-	underWay,
+	mu                               sync.Mutex // of what follows
+	waiting                          map[uint64]chan *frame
+	run                              *builtin.Run // nil while loading
+	ctx                              context.Context
+	cancel                           context.CancelCauseFunc
+	calls                            int
+	underWay, unheard, handed, keys, // unheard: under way, or the answer is not sent yet
 	logged, kept int
-	over       bool // nothing more is begun
+	over       bool          // nothing more is begun
+	stopped    *builtin.Stop // by which the engine answered a call
 	places     map[builtin.Place]bool
 	performing sync.WaitGroup
 	locks      map[uint64]*heldLock
@@ -80,16 +90,22 @@ func (s *session) ask(ctx context.Context, k kind, body any) (*frame, error) {
 	for {
 		select {
 		case f := <-answer:
+			if want := map[kind]kind{kindLoad: kindLoaded, kindMain: kindEnded, kindKept: kindEnded}[k]; f.kind != want {
+				s.kill(builtin.Stopf(builtin.Died, "the evaluator of the playbook was ended: it answered %q with %q", k, f.kind))
+				<-s.died
+				return nil, s.why
+			}
 			return f, nil
 		case <-s.died:
+			if over == nil && s.killed.Load() == nil {
+				return nil, context.Cause(ctx) // it died of being told
+			}
 			return nil, s.why
 		case <-over:
 			// It is told, and given a moment: what is deferred may still have to
 			// be run by this very process.
 			over, late = nil, time.After(grace)
-			if err := s.conn.send(kindCancel, 0, struct{}{}); err != nil {
-				s.kill(nil)
-			}
+			go func() { _ = s.conn.send(kindCancel, 0, struct{}{}) }() // it may not listen; then it is killed
 		case <-late:
 			late = nil
 			stop, ok := errors.AsType[*builtin.Stop](context.Cause(ctx))
@@ -116,6 +132,9 @@ func (s *session) load(ctx context.Context, file string) (*language.Playbook, er
 	if err := f.decode(&l); err != nil {
 		return nil, err
 	}
+	if slices.Contains(l.Problems, nil) {
+		return nil, errors.New("the evaluator tells of a problem that is none")
+	}
 	switch {
 	case len(l.Problems) > 0:
 		return nil, l.Problems
@@ -138,11 +157,24 @@ func (s *session) load(ctx context.Context, file string) (*language.Playbook, er
 		if err != nil {
 			return nil, err
 		}
+		if !isName(param.Name) || slices.ContainsFunc(p.Params, func(other builtin.Param) bool { return other.Name == param.Name }) {
+			return nil, fmt.Errorf("the evaluator says that a parameter is called %q, or that two are", param.Name)
+		}
 		p.Params = append(p.Params, param)
 	}
 	s.params = p.Params
 	p.Main = s.main
 	return p, nil
+}
+
+// isName reports whether a language could have that name: they become flags.
+func isName(name string) bool {
+	for i, r := range name {
+		if r != '_' && !unicode.IsLetter(r) && (i == 0 || !unicode.IsDigit(r)) {
+			return false
+		}
+	}
+	return name != ""
 }
 
 // main has the evaluator run the playbook's main.
@@ -198,8 +230,8 @@ func (s *session) begin(ctx context.Context, run *builtin.Run) {
 	defer s.mu.Unlock()
 	s.run = run
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.over, s.calls, s.underWay, s.logged, s.kept = false, 0, 0, 0, 0
-	s.places, s.locks = map[builtin.Place]bool{}, map[uint64]*heldLock{}
+	s.over, s.calls, s.underWay, s.unheard, s.handed, s.keys, s.logged, s.kept = false, 0, 0, 0, 0, 0, 0, 0
+	s.stopped, s.places, s.locks = nil, map[builtin.Place]bool{}, map[uint64]*heldLock{}
 }
 
 // ended reads how main, or a function that was kept, ended. The evaluator may
@@ -207,11 +239,23 @@ func (s *session) begin(ctx context.Context, run *builtin.Run) {
 // plan ends. All else that stops a run, the engine knows itself.
 func (s *session) ended(f *frame) (builtin.BranchState, error) {
 	var e endedBody
+	if len(f.body) > maxWords {
+		return e.Branch, builtin.Stopf(builtin.Limit, "the playbook ends with an error of more than %d KiB", maxWords>>10)
+	}
 	if err := f.decode(&e); err != nil {
-		return e.Branch, err
+		return e.Branch, builtin.Stopf(builtin.Died, "how the evaluator says that it ended: %v", err)
+	}
+	s.mu.Lock()
+	left := s.underWay
+	s.mu.Unlock()
+	if left > 0 && s.ctx.Err() == nil && e.Stop == nil {
+		return e.Branch, builtin.Stopf(builtin.Died, "the evaluator says that it ended, and %d of its calls had not", left)
 	}
 	switch {
 	case e.Stop != nil:
+		if !s.shown[e.Stop.At.File] {
+			e.Stop.At = builtin.Position{}
+		}
 		switch e.Stop.Kind {
 		case builtin.Limit:
 		case builtin.PlanEnds:
@@ -222,7 +266,13 @@ func (s *session) ended(f *frame) (builtin.BranchState, error) {
 			if s.ctx.Err() != nil {
 				return e.Branch, context.Cause(s.ctx)
 			}
-			return e.Branch, e.Stop
+			s.mu.Lock()
+			stop := s.stopped
+			s.mu.Unlock()
+			if stop != nil {
+				return e.Branch, stop
+			}
+			return e.Branch, builtin.Stopf(builtin.Died, "the evaluator says that the run was stopped: %.1000s", e.Stop.What)
 		}
 		return e.Branch, e.Stop
 	case e.Fault != nil:
@@ -230,6 +280,7 @@ func (s *session) ended(f *frame) (builtin.BranchState, error) {
 		if err != nil {
 			return e.Branch, err
 		}
+		fault.Stack = slices.DeleteFunc(fault.Stack, func(at builtin.Position) bool { return !s.shown[at.File] })
 		return e.Branch, fault
 	}
 	return e.Branch, nil
@@ -282,16 +333,23 @@ func (s *session) file(f *frame) error {
 	if err := f.decode(&asked); err != nil {
 		return err
 	}
-	if len(s.files) >= maxFiles {
-		return fmt.Errorf("it asked for more than %d files", maxFiles)
+	if s.asked++; s.asked > maxFiles {
+		return builtin.Stopf(builtin.Limit, "the playbook has more than %d files", maxFiles)
 	}
 	var answer answerBody
-	read, err := s.roots.Read(asked.Name)
+	var read *source.File
+	err := fmt.Errorf("what it loads ends in %s, as it does", s.ending)
+	if path.Ext(asked.Name) == s.ending {
+		read, err = s.roots.Read(asked.Name)
+	}
 	if err != nil {
 		answer.Error, answer.Absent = err.Error(), errors.Is(err, fs.ErrNotExist)
-	} else {
-		s.files[asked.Name], answer.Text = read, read.Text
+		return s.answer(f.id, answer)
 	}
+	if s.read += len(read.Text); s.read > maxSources {
+		return builtin.Stopf(builtin.Limit, "the files of the playbook have more than %d MiB", maxSources>>20)
+	}
+	s.files[asked.Name], s.shown[read.Shown], answer.Text = read, true, read.Text
 	return s.answer(f.id, answer)
 }
 
@@ -309,7 +367,7 @@ func validPlace(p builtin.Place) bool {
 		return false
 	}
 	for part := range strings.SplitSeq(string(p), ".") {
-		if part != "defer" && (part == "" || strings.Trim(part, "0123456789") != "") {
+		if part != "defer" && (part == "" || part[0] == '0' || len(part) > 9 || strings.Trim(part, "0123456789") != "") {
 			return false
 		}
 	}
@@ -328,20 +386,17 @@ func (s *session) call(f *frame) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !validPlace(asked.Place) || s.places[asked.Place] {
-		return fmt.Errorf("a call at the place %q", asked.Place)
+	if !validPlace(asked.Place) || s.places[asked.Place] || !s.shown[asked.At.File] {
+		return fmt.Errorf("a call at the place %.200q, %.200s", asked.Place, asked.At)
 	}
 	if s.over {
 		return nil // nobody waits for it
 	}
 	s.places[asked.Place] = true
-	if s.calls++; s.calls > maxCalls {
-		stop := builtin.Stopf(builtin.Limit, "the playbook makes more than %d calls", maxCalls)
-		s.kill(stop)
-		return stop
-	}
-	if s.underWay++; s.underWay > maxUnderWay {
-		return fmt.Errorf("more than %d calls at a time", maxUnderWay)
+	handed := len(asked.Args) + 16*f.values
+	s.handed += handed
+	if err := s.begins(); err != nil {
+		return err
 	}
 	ctx, run := s.ctx, s.run
 	if asked.Held != nil {
@@ -350,13 +405,38 @@ func (s *session) call(f *frame) error {
 	s.performing.Go(func() {
 		answer := s.perform(ctx, run, function, &asked)
 		s.mu.Lock()
-		s.underWay--
+		s.underWay-- // before the evaluator hears of it, which may be all it waits for
 		s.mu.Unlock()
-		if err := s.answer(f.id, answer); err != nil {
-			s.kill(nil)
-		}
+		s.lastAnswer(f.id, answer, handed)
 	})
 	return nil
+}
+
+// begins counts what is begun.
+func (s *session) begins() error {
+	s.calls++
+	s.underWay++
+	s.unheard++
+	switch {
+	case s.calls > maxCalls:
+		return builtin.Stopf(builtin.Limit, "the playbook makes more than %d calls", maxCalls)
+	case s.unheard > maxUnderWay:
+		return fmt.Errorf("more than %d calls at a time", maxUnderWay)
+	case s.handed > maxHanded:
+		return builtin.Stopf(builtin.Limit, "the playbook hands more than %d MiB to calls at a time", maxHanded>>20)
+	}
+	return nil
+}
+
+// lastAnswer is the end of what begins began.
+func (s *session) lastAnswer(id uint64, answer answerBody, handed int) {
+	if err := s.answer(id, answer); err != nil {
+		s.kill(nil)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unheard--
+	s.handed -= handed
 }
 
 func (s *session) perform(ctx context.Context, run *builtin.Run, function *builtin.Func, asked *callBody) (answer answerBody) {
@@ -373,6 +453,9 @@ func (s *session) perform(ctx context.Context, run *builtin.Run, function *built
 		return answer
 	}
 	if stop, ok := errors.AsType[*builtin.Stop](err); ok {
+		s.mu.Lock()
+		s.stopped = stop
+		s.mu.Unlock()
 		return answerBody{Stop: stop}
 	}
 	fault := builtin.AsFault(err)
@@ -413,22 +496,21 @@ func (s *session) log(f *frame) error {
 	}
 	s.mu.Lock()
 	s.logged += len(line.Text) + 64
-	logged, run := s.logged, s.run
+	logged, run, over := s.logged, s.run, s.over
 	s.mu.Unlock()
 	switch {
+	case !slices.Contains(levels, line.Level) || !s.shown[line.At.File]:
+		return fmt.Errorf("a line of the level %.200q, %.200s", line.Level, line.At)
+	case logged > maxLogged:
+		return builtin.Stopf(builtin.Limit, "the playbook logs more than %d MiB", maxLogged>>20)
+	case over:
+		return nil // the run has ended without it
 	case len(line.Text) > maxLine:
 		cut := maxLine
 		for !utf8.RuneStart(line.Text[cut]) {
 			cut--
 		}
 		line.Text = line.Text[:cut] + "…"
-	case !slices.Contains(levels, line.Level):
-		return fmt.Errorf("a line of the level %q", line.Level)
-	}
-	if logged > maxLogged {
-		stop := builtin.Stopf(builtin.Limit, "the playbook logs more than %d MiB", maxLogged>>20)
-		s.kill(stop)
-		return stop
 	}
 	run.Log(builtin.Call{Place: line.Place, Func: s.function("log"), At: line.At, Run: run}, line.Level, line.Text)
 	return nil
@@ -442,11 +524,17 @@ func (s *session) lock(f *frame) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.underWay++; s.underWay > maxUnderWay || s.locks[f.id] != nil || len(asked.Keys) > 1024 {
-		return errors.New("too many locks")
+	if s.locks[f.id] != nil || !validPlace(asked.Place) || !s.shown[asked.At.File] {
+		return fmt.Errorf("locks at the place %.200q, %.200s", asked.Place, asked.At)
 	}
 	if s.over {
 		return nil // nobody waits for it
+	}
+	if s.keys += len(asked.Keys); s.keys > maxKeys || slices.ContainsFunc(asked.Keys, func(key string) bool { return len(key) > maxKey }) {
+		return builtin.Stopf(builtin.Limit, "the playbook locks more than %d keys at a time, or one of more than %d bytes", maxKeys, maxKey)
+	}
+	if err := s.begins(); err != nil {
+		return err
 	}
 	held := &heldLock{keys: asked.Keys}
 	s.locks[f.id] = held
@@ -458,6 +546,7 @@ func (s *session) lock(f *frame) error {
 		held.release = release
 		if err != nil {
 			delete(s.locks, f.id)
+			s.keys -= len(held.keys)
 		}
 		s.mu.Unlock()
 		var answer answerBody
@@ -466,9 +555,7 @@ func (s *session) lock(f *frame) error {
 		} else if err != nil {
 			answer.Stop = builtin.Stopf(builtin.Cancelled, "%v", err)
 		}
-		if err := s.answer(f.id, answer); err != nil {
-			s.kill(nil)
-		}
+		s.lastAnswer(f.id, answer, 0)
 	})
 	return nil
 }
@@ -479,6 +566,7 @@ func (s *session) unlock(id uint64) {
 	if held := s.locks[id]; held != nil && held.release != nil {
 		held.release()
 		delete(s.locks, id)
+		s.keys -= len(held.keys)
 	}
 }
 
@@ -502,10 +590,11 @@ func (s *session) keep(f *frame) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.over {
+		return nil // nobody would run it
+	}
 	if s.kept++; s.kept > maxKept {
-		stop := builtin.Stopf(builtin.Limit, "the playbook defers more than %d functions", maxKept)
-		s.kill(stop)
-		return stop
+		return builtin.Stopf(builtin.Limit, "the playbook defers more than %d functions", maxKept)
 	}
 	s.run.Defer(builtin.Call{Place: asked.Place, Func: s.function("defer"), At: asked.At, Run: s.run}, &kept{s, f.id})
 	return nil
@@ -528,7 +617,9 @@ func (k *kept) Call(ctx context.Context, _ ...builtin.Value) (builtin.Value, err
 	if err == nil {
 		var state builtin.BranchState
 		state, err = k.session.ended(f)
-		*branch = *builtin.BranchAt(state)
+		at := branch.State()
+		at.Next = max(at.Next, state.Next) // the rest is not its to say
+		*branch = *builtin.BranchAt(at)
 	}
 	k.session.settle(err)
 	return nil, err

@@ -1,0 +1,42 @@
+package policy
+
+import (
+	"path"
+	"strings"
+	"testing"
+
+	"nixmox/engine/builtin"
+)
+
+// FuzzMatch: a glob covers a value only as path.Match says, and the glob of a
+// parameter only the parameter's very value.
+func FuzzMatch(f *testing.F) {
+	f.Add("a*", "ab", "x")
+	f.Add("$which", "b", "b")
+	f.Add("[", "[", "")
+	f.Add("$which", "", "")
+	f.Fuzz(func(t *testing.T, glob, value, param string) {
+		p := New(nil, map[string]any{"which": param, "list": []any{param}})
+		got := p.matches(glob, []string{value})
+		var want bool
+		switch {
+		case glob == "" || glob == "*":
+			want = true
+		case glob == "$which" || glob == "$list":
+			want = value == param
+		case !strings.HasPrefix(glob, "$"):
+			ok, err := path.Match(glob, value)
+			want = ok && err == nil
+		}
+		if got != want {
+			t.Fatalf("%q covers %q: %v, want %v (the parameter is %q)", glob, value, got, want, param)
+		}
+		if glob != "" && glob != "*" && p.matches(glob, nil) {
+			t.Fatalf("%q covers a call that names nothing", glob)
+		}
+		n := ParseNeed("box", "fill:"+glob, builtin.Position{})
+		if glob == "" && n.Glob == "" && n.What == "fill" {
+			t.Fatal("an empty glob became a need for everything")
+		}
+	})
+}
