@@ -96,7 +96,7 @@ func (u *user) client(mounts map[string]string) *vzdump {
 		u.t.Fatal(err)
 	}
 	u.t.Cleanup(func() { c.Close() })
-	return &vzdump{c}
+	return &vzdump{c: c}
 }
 
 func hurry(ctx context.Context, _ time.Duration) error { return ctx.Err() }
