@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+	"time"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
@@ -41,6 +42,10 @@ func lockDown(addressSpace uint64) (missing []string, err error) {
 	if err := unix.CloseRange(conversation+1, ^uint(0), 0); err != nil && !errors.Is(err, syscall.ENOSYS) {
 		return nil, fmt.Errorf("closing inherited descriptors: %w", err)
 	}
+	// The first timer starts the runtime's poller, which makes descriptors that
+	// the filter forbids: then the process would die, and the runtime's own
+	// scavenger has a timer whose first use may come at any moment.
+	time.AfterFunc(time.Hour, func() {}).Stop()
 	for _, l := range []struct {
 		what  int
 		limit uint64
