@@ -263,3 +263,25 @@ func (l *Lab) SetStorage(name string, prune *string, used *int64) error {
 	set(&s.Used, used)
 	return l.save()
 }
+
+// AddNode joins another node to the cluster, like the last one that is there, with its own folder of every storage that is not shared.
+func (l *Lab) AddNode(name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if said := nodeFormat(name); said != "" {
+		return fmt.Errorf("adding node %q: %s", name, said)
+	}
+	if l.st.node(name) != nil {
+		return fmt.Errorf("adding node %s: it is there", name)
+	}
+	last := l.st.Nodes[len(l.st.Nodes)-1]
+	if last.ID == 240 {
+		return fmt.Errorf("adding node %s: the lab's network has no address left", name)
+	}
+	n := &node{Name: name, ID: last.ID + 1, IP: fmt.Sprintf("192.0.2.%d", 11+last.ID), CPUs: last.CPUs, Memory: last.Memory, Disk: last.Disk, Boot: l.now(), Repository: firstRepositories()}
+	l.st.Nodes = append(l.st.Nodes, n)
+	if err := l.makeFolders(); err != nil {
+		return fmt.Errorf("adding node %s: %w", name, err)
+	}
+	return l.save()
+}

@@ -226,12 +226,19 @@ func (l *Lab) applyGuestFaults() {
 
 // makeStorages makes the folders of the storages and their history.
 func (l *Lab) makeStorages() error {
+	if err := l.makeFolders(); err != nil {
+		return fmt.Errorf("making the lab's storages: %w", err)
+	}
+	return l.makeHistory()
+}
+
+func (l *Lab) makeFolders() error {
 	for _, dir := range l.mounts() {
 		for _, sub := range []string{"dump", "template/iso", "template/cache"} {
 			if err := os.MkdirAll(dir+"/"+sub, 0o700); err != nil {
-				return fmt.Errorf("making the lab's storages: %w", err)
+				return err
 			}
 		}
 	}
-	return l.makeHistory()
+	return nil
 }

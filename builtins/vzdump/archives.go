@@ -37,7 +37,10 @@ type Archive struct {
 }
 
 // vzdump is the module's client.
-type vzdump struct{ c *pve.Client }
+type vzdump struct {
+	c    *pve.Client
+	seen seen
+}
 
 // The keys of a plan's overlay.
 const (

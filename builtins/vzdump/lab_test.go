@@ -40,7 +40,9 @@ type user struct {
 	end lab.Endpoint
 	run *builtin.Run
 
-	place int
+	place  int
+	of     *vzdump
+	module builtin.Module
 
 	mu       sync.Mutex
 	requests []lab.Exchange
@@ -111,7 +113,7 @@ func (u *user) client(mounts map[string]string) *vzdump {
 		u.t.Fatal(err)
 	}
 	u.t.Cleanup(func() { c.Close() })
-	return &vzdump{c}
+	return &vzdump{c: c}
 }
 
 func hurry(ctx context.Context, _ time.Duration) error { return ctx.Err() }
@@ -121,8 +123,10 @@ type args map[string]any
 // prepare makes a call of neutral values, as a language does.
 func (u *user) prepare(name string, a args) *builtin.Call {
 	u.t.Helper()
-	module := Module(u.v.c)
-	f, ok := module.Func(name)
+	if u.of != u.v { // one module remembers from call to call, as in a process
+		u.of, u.module = u.v, Module(u.v.c)
+	}
+	f, ok := u.module.Func(name)
 	if !ok {
 		u.t.Fatalf("no function %s", name)
 	}

@@ -7,7 +7,7 @@ import (
 
 // Module is the module vzdump, on a Proxmox host and its cluster.
 func Module(c *pve.Client) builtin.Module {
-	v := &vzdump{c}
+	v := &vzdump{c: c}
 	return builtin.NewModule("vzdump", "Backups of guests: make them, list them, verify them, mark them, prune them, and bring guests back from them.",
 		builtin.NewChange("backup", "Back up guests of one node, in one task, and see that each archive is there. "+
 			"If only some guests fail, the error's value holds the archives of the others.",

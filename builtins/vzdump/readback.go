@@ -55,6 +55,9 @@ func (v *vzdump) readBack(ctx context.Context, j *job, end pve.TaskEnd, log *tas
 		result.Archives = append(result.Archives, made)
 	}
 	warnings = append(warnings, v.recordConsistency(ctx, j, result.Archives)...)
+	for _, made := range result.Archives {
+		v.seen.add(j.mark.Run, made.Archive)
+	}
 	result.Warnings = builtin.Now(warnings)
 	j.logWarnings(builtin.CallFrom(ctx), warnings)
 	if len(result.Failed) == 0 && end.OK {

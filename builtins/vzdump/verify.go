@@ -48,18 +48,24 @@ func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (Verification, error)
 		return assumeWhole(call, a.VolID.From), nil
 	}
 	volid := a.VolID.Value
-	listed, err := v.find(ctx, volid, a.Node)
+	listed, name, err := v.justMade(ctx, a)
 	if err != nil {
 		return Verification{}, err
+	}
+	if name == "" {
+		if listed, err = v.find(ctx, volid, a.Node); err != nil {
+			return Verification{}, err
+		}
 	}
 	if strings.HasPrefix(listed.Format, "pbs-") {
 		return Verification{}, builtin.Faultf(builtin.Invalid, "cannot tell whether the archive %s is whole", volid).
 			Saying("a backup server keeps it in chunks, which nixmox cannot read to their end; the server's own verification says: "+cmp.Or(listed.Verification, "never verified")).
 			Hinting("have the server verify it (proxmox-backup-manager verify DATASTORE, or a verify job), and look at verification in vzdump.backups(%q); that checks hashes, and only a restore proves more", volid.Storage())
 	}
-	name, err := v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), volid.Name())
-	if err != nil {
-		return Verification{}, err
+	if name == "" {
+		if name, err = v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), volid.Name()); err != nil {
+			return Verification{}, err
+		}
 	}
 	report, err := readWhole(ctx, listed, name)
 	if err != nil {
@@ -74,6 +80,24 @@ func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (Verification, error)
 		Bytes: builtin.Now(report.Bytes), Unpacked: builtin.Now(report.Unpacked), SHA256: builtin.Now(report.SHA256),
 		Devices: builtin.Now(devices), Entries: builtin.Now(report.Entries),
 	}, nil
+}
+
+// justMade is the archive as the backup of this run saw it listed, and its
+// file; none where the file is not there or has another size.
+func (v *vzdump) justMade(ctx context.Context, a VerifyArgs) (listed Archive, name string, err error) {
+	listed, ok := v.seen.take(builtin.CallFrom(ctx).Run.ID, a.VolID.Value, a.Node)
+	if !ok || strings.HasPrefix(listed.Format, "pbs-") {
+		return Archive{}, "", nil
+	}
+	name, err = v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), a.VolID.Value.Name())
+	if err != nil {
+		return Archive{}, "", ctx.Err() // Proxmox is asked, and then it is looked for once more
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.Size() != listed.Size {
+		return Archive{}, "", nil //nolint:nilerr // the same
+	}
+	return listed, name, nil
 }
 
 // assumeWhole is the verification of an archive that a plan's call will make.

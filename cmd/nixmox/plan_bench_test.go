@@ -24,9 +24,9 @@ def main():
 `
 
 // BenchmarkPlan plans backup.star over 1,000 guests, by turns with a playbook
-// that only reads what the plan reads: x-reads is the ratio of the two. The lab
-// answers at once, which no Proxmox VE does; so the ratio is taken once more
-// with answers that take as long as the fastest of a real one did.
+// that only reads what the plan reads: x-reads is the ratio of the fastest of
+// each. The lab answers at once, which no Proxmox VE does; so the ratio is
+// taken once more with answers that take as long as the fastest of a real one did.
 func BenchmarkPlan(b *testing.B) {
 	b.Run("at-once", func(b *testing.B) { benchmarkPlan(b, func(string) time.Duration { return 0 }) })
 	b.Run("as-real", func(b *testing.B) { benchmarkPlan(b, realPace) })
@@ -107,17 +107,18 @@ func benchmarkPlan(b *testing.B, pace func(path string) time.Duration) {
 		}
 		return time.Since(began), len(asked)
 	}
-	var planned, read time.Duration
+	// The fastest of each: whatever else the machine does only adds.
+	planned, read := time.Hour, time.Hour
 	var requests, readRequests int
 	for b.Loop() {
 		var took time.Duration
 		took, requests = timed("plan", "backup")
-		planned += took
+		planned = min(planned, took)
 		took, readRequests = timed("plan", reads)
-		read += took
+		read = min(read, took)
 	}
 	b.ReportMetric(float64(readRequests), "requests-of-reads")
 	b.ReportMetric(float64(planned)/float64(read), "x-reads")
 	b.ReportMetric(float64(requests), "requests")
-	b.ReportMetric(float64(planned.Milliseconds())/float64(b.N), "ms/plan")
+	b.ReportMetric(float64(planned.Milliseconds()), "ms/plan")
 }

@@ -248,11 +248,14 @@ func memoryOf(pid string) (size, resident uint64, err error) {
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return 0, 0, err
 	}
-	if _, err := fmt.Sscan(string(text[:n]), &size, &resident); err != nil {
-		return 0, 0, err
+	fields := strings.Fields(string(text[:n]))
+	if len(fields) < 2 {
+		return 0, 0, fmt.Errorf("/proc/%s/statm says %q", pid, text[:n])
 	}
+	size, sizeErr := strconv.ParseUint(fields[0], 10, 64)
+	resident, residentErr := strconv.ParseUint(fields[1], 10, 64)
 	page := uint64(os.Getpagesize())
-	return size * page, resident * page, nil
+	return size * page, resident * page, errors.Join(sizeErr, residentErr)
 }
 
 // startUp is what an evaluator of an empty playbook uses, program text and all.

@@ -49,7 +49,7 @@ func newTransport(base *url.URL, cfg Config) (*transport, error) {
 		TLSClientConfig:        tlsc,
 		TLSHandshakeTimeout:    10 * time.Second,
 		IdleConnTimeout:        idleLimit,
-		MaxIdleConnsPerHost:    8,
+		MaxIdleConnsPerHost:    32, // a playbook's branches read at once, and a handshake costs more than a read
 		MaxResponseHeaderBytes: 1 << 20,
 	}
 	// A change gets a connection of its own: one that Proxmox is just closing
