@@ -156,27 +156,6 @@ func (e *Engine) checkParams(params []builtin.Param) source.Problems {
 	return problems
 }
 
-// Check finds what a run of a loaded playbook would stumble over.
-func (e *Engine) Check(p *Playbook) source.Problems {
-	var problems source.Problems
-	for _, use := range p.Uses() {
-		for i := range e.Modules {
-			m := &e.Modules[i]
-			if m.Name != use.Module {
-				continue
-			}
-			f, ok := m.Func(use.Name)
-			if !ok {
-				problems = append(problems, &source.Problem{At: use.At, What: fmt.Sprintf("%s has no function %q", m.Name, use.Name), Hint: "nixmox doc " + m.Name})
-			} else if !policy.Declared(p.Needs, f) {
-				problems = append(problems, &source.Problem{At: use.At, What: f.QualifiedName() + " is not among the needs of this playbook",
-					Hint: policy.Declare(f)})
-			}
-		}
-	}
-	return problems
-}
-
 // newID makes the id of a run: sortable by time, unique without asking anybody.
 func newID(now time.Time) string {
 	var entropy [10]byte

@@ -98,7 +98,7 @@ func (p *Policy) Allow(call *builtin.Call) *builtin.Stop {
 	}
 	sort, values, _ := f.Scope(call.Args)
 	for _, n := range p.needs {
-		if n.Module == f.Module && covers(n.What, f) && p.matches(n.Glob, values) {
+		if n.Covers(f) && p.matches(n.Glob, values) {
 			return nil
 		}
 	}
@@ -121,7 +121,7 @@ func Declared(needs []Need, f *builtin.Func) bool {
 func Covering(needs []Need, f *builtin.Func) []Need {
 	var out []Need
 	for _, n := range needs {
-		if n.Module == f.Module && covers(n.What, f) {
+		if n.Covers(f) {
 			out = append(out, n)
 		}
 	}
@@ -205,3 +205,6 @@ func funcNames(m builtin.Module) string {
 	}
 	return strings.Join(out, ", ")
 }
+
+// Covers reports whether the need covers the function, for some things or all.
+func (n Need) Covers(f *builtin.Func) bool { return n.Module == f.Module && covers(n.What, f) }

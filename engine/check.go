@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"nixmox/engine/builtin"
+	"nixmox/engine/language"
+	"nixmox/engine/policy"
+	"nixmox/engine/source"
+)
+
+// Check finds what a run of a loaded playbook would stumble over: functions
+// that there are not, arguments that they do not take, needs that are missing,
+// and what its needs have too many.
+func (e *Engine) Check(p *Playbook) source.Problems {
+	var problems source.Problems
+	atHand := builtin.Module{Funcs: AtHand()}
+	used := make([]bool, len(p.Needs))
+	for _, use := range p.Uses() {
+		m := &atHand
+		if use.Module != "" {
+			i := slices.IndexFunc(e.Modules, func(m builtin.Module) bool { return m.Name == use.Module })
+			if i < 0 {
+				continue
+			}
+			m = &e.Modules[i]
+		}
+		if use.Name == "" { // any of its functions may be called
+			for i, n := range p.Needs {
+				used[i] = used[i] || n.Module == use.Module
+			}
+			continue
+		}
+		f, ok := m.Func(use.Name)
+		if !ok {
+			problems = append(problems, &source.Problem{At: use.At, What: fmt.Sprintf("%s has no function %q", m.Name, use.Name), Hint: "nixmox doc " + m.Name})
+			continue
+		}
+		if f.Module != "" && !policy.Declared(p.Needs, f) {
+			problems = append(problems, &source.Problem{At: use.At, What: f.QualifiedName() + " is not among the needs of this playbook",
+				Hint: policy.Declare(f)})
+		}
+		for i, n := range p.Needs {
+			used[i] = used[i] || n.Covers(f)
+		}
+		if use.Called {
+			problems = append(problems, misfits(f, use)...)
+		}
+	}
+	for i, n := range p.Needs {
+		if !used[i] {
+			problems = append(problems, &source.Problem{At: n.At, What: fmt.Sprintf("needs: %s = %q is never used", n.Module, n),
+				Hint: "take it out: whoever approves the playbook approves all that it declares"})
+		}
+	}
+	return problems
+}
+
+// misfits are the arguments of a call in the text that the function will not take.
+func misfits(f *builtin.Func, use language.Used) source.Problems {
+	given := make([]builtin.Given, len(use.Args))
+	for i, arg := range use.Args {
+		given[i].Name = arg.Name
+		if arg.Literal == nil {
+			continue
+		}
+		if v, err := anyValue.Decode(arg.Literal); err == nil { // what cannot be read is not known
+			given[i].Known, given[i].Value = true, v
+		}
+	}
+	var problems source.Problems
+	f.Misfits(given, use.More, func(i int, why string) {
+		at := use.At
+		if i >= 0 {
+			at = use.Args[i].At
+		}
+		problems = append(problems, &source.Problem{At: at, What: f.QualifiedName() + ": " + why, Hint: takes(f)})
+	})
+	return problems
+}
+
+var anyValue = builtin.TypeOf(reflect.TypeFor[builtin.Value]())
+
+// takes says what a function's arguments are.
+func takes(f *builtin.Func) string {
+	names := make([]string, len(f.Args.Fields))
+	for i := range f.Args.Fields {
+		names[i] = f.Args.Fields[i].Name
+	}
+	if len(names) == 0 {
+		return f.QualifiedName() + " takes no arguments"
+	}
+	return f.QualifiedName() + " takes " + strings.Join(names, ", ") + "; nixmox doc " + f.QualifiedName() + " tells more"
+}
