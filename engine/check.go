@@ -56,7 +56,41 @@ func (e *Engine) Check(p *Playbook) source.Problems {
 				Hint: "take it out: whoever approves the playbook approves all that it declares"})
 		}
 	}
+	return append(problems, e.forbidden(p)...)
+}
+
+// forbidden is what the playbook declares, or calls, and the operator's policy
+// surely does not let it do.
+func (e *Engine) forbidden(p *Playbook) source.Problems {
+	rules := e.Policy.For(p.Name)
+	if rules == nil {
+		return nil
+	}
+	const hint = "take it out, or have whoever runs this machine change the policy"
+	var problems source.Problems
+	told := map[string]bool{}
+	for _, n := range p.Needs {
+		if why := policy.ExcludesNeed(rules, n, e.Modules); why != "" {
+			told[n.Module+"."+n.What] = true
+			problems = append(problems, &source.Problem{At: n.At, What: fmt.Sprintf("needs: %s = [%q] is forbidden: %s", n.Module, n, why), Hint: hint})
+		}
+	}
+	for _, use := range e.Functions(p) {
+		why := policy.ExcludesFunc(rules, use.Func)
+		if why == "" || slices.ContainsFunc(use.Needs, func(n policy.Need) bool { return told[n.Module+"."+n.What] }) {
+			continue
+		}
+		problems = append(problems, &source.Problem{At: use.At, What: fmt.Sprintf("%s is forbidden: %s", use.QualifiedName(), why), Hint: hint})
+	}
 	return problems
+}
+
+// policyLimits are the limits of the operator's policy.
+func (e *Engine) policyLimits() policy.Limits {
+	if e.Policy == nil {
+		return policy.Limits{}
+	}
+	return e.Policy.Limits
 }
 
 // misfits are the arguments of a call in the text that the function will not take.

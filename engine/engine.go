@@ -43,6 +43,8 @@ type Engine struct {
 	// keeps none.
 	Journal func() (*journal.DB, error)
 	Version string // of nixmox, kept with each run
+	// Policy is what the operator lets any playbook do; nil for all it declares.
+	Policy *policy.Rules
 	// Probe is called at the positions of the journal's protocol, in tests.
 	Probe func(at string, call *builtin.Call)
 	// Reserved are the flags that a playbook's parameter cannot be, because
