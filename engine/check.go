@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 
 	"nixmox/engine/builtin"
 	"nixmox/engine/language"
@@ -111,21 +110,9 @@ func misfits(f *builtin.Func, use language.Used) source.Problems {
 		if i >= 0 {
 			at = use.Args[i].At
 		}
-		problems = append(problems, &source.Problem{At: at, What: f.QualifiedName() + ": " + why, Hint: takes(f)})
+		problems = append(problems, &source.Problem{At: at, What: f.QualifiedName() + ": " + why, Hint: "nixmox doc " + f.QualifiedName()})
 	})
 	return problems
 }
 
 var anyValue = builtin.TypeOf(reflect.TypeFor[builtin.Value]())
-
-// takes says what a function's arguments are.
-func takes(f *builtin.Func) string {
-	names := make([]string, len(f.Args.Fields))
-	for i := range f.Args.Fields {
-		names[i] = f.Args.Fields[i].Name
-	}
-	if len(names) == 0 {
-		return f.QualifiedName() + " takes no arguments"
-	}
-	return f.QualifiedName() + " takes " + strings.Join(names, ", ") + "; nixmox doc " + f.QualifiedName() + " tells more"
-}

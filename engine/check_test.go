@@ -50,7 +50,7 @@ func TestCheckCalls(t *testing.T) {
 		{"an argument there is not", `m.pair("a", m = 2)`, `m.pair("a", {m = 2})`, `m.pair: has no argument "m"`},
 		{"an argument missing", `m.pair(n = 2)`, `m.pair{n = 2}`, "m.pair: name is missing"},
 		{"none at all", `m.pair()`, `m.pair()`, "m.pair: name is missing"},
-		{"too many", `m.pair("a", 1, 2)`, `m.pair("a", 1, 2)`, "m.pair: takes 2 arguments, and this is number 3"},
+		{"too many", `m.pair("a", 1, 2)`, `m.pair("a", 1, 2)`, "m.pair: takes 2 arguments, got 3"},
 		{"given twice", `m.pair("a", name = "b")`, `m.pair("a", {name = "b"})`, "m.pair: got name twice"},
 		{"a text for a number", `m.pair("a", "b")`, `m.pair("a", "b")`, `m.pair: n: want an int, got the string "b"`},
 		{"a number for a text", `m.pair(name = 1)`, `m.pair{name = 1}`, `m.pair: name: want a string, got the int 1`},
@@ -101,7 +101,7 @@ func TestCheckPositions(t *testing.T) {
 		"p.star":   "load(\"lib.star\", \"f\")\nneeds(m = [\"thing\", \"pair\"])\ndef main():\n    f(\n        m.pair(\"a\",\n            n = \"b\"))\n",
 		"lib.star": "def f(x):\n    return m.pair(x, 1, 2) or m.thing()\n",
 	})
-	want := "lib.star:2:25: m.pair: takes 2 arguments, and this is number 3|p.star:6:13: m.pair: n: want an int, got the string \"b\""
+	want := "lib.star:2:25: m.pair: takes 2 arguments, got 3|p.star:6:13: m.pair: n: want an int, got the string \"b\""
 	if strings.Join(got, "|") != want {
 		t.Errorf("%q", got)
 	}
@@ -109,7 +109,7 @@ func TestCheckPositions(t *testing.T) {
 		"p.lua":   "local f = require 'lib'\nneeds{m = {'thing', 'pair'}}\nfunction main()\n  f(m.pair{\n    name = 'a',\n    n = 'b'})\nend",
 		"lib.lua": "return function(x)\n  return m.pair(x, 1, 2) or m.thing()\nend",
 	})
-	want = "lib.lua:2: m.pair: takes 2 arguments, and this is number 3|p.lua:6: m.pair: n: want an int, got the string \"b\""
+	want = "lib.lua:2: m.pair: takes 2 arguments, got 3|p.lua:6: m.pair: n: want an int, got the string \"b\""
 	if strings.Join(got, "|") != want {
 		t.Errorf("%q", got)
 	}

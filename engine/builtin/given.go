@@ -19,6 +19,12 @@ func (f *Func) Misfits(given []Given, more bool, wrong func(i int, why string)) 
 	fields := f.Args.Fields
 	taken := make([]bool, len(fields))
 	scratch := reflect.New(f.Args.goType).Elem()
+	byPosition := 0
+	for _, g := range given {
+		if g.Name == "" {
+			byPosition++
+		}
+	}
 	position := 0
 	for i, g := range given {
 		at := f.Args.fieldIndex(g.Name)
@@ -28,7 +34,9 @@ func (f *Func) Misfits(given []Given, more bool, wrong func(i int, why string)) 
 		}
 		switch {
 		case at >= len(fields):
-			wrong(i, fmt.Sprintf("takes %d arguments, and this is number %d", len(fields), position))
+			if position == len(fields)+1 {
+				wrong(i, fmt.Sprintf("takes %d arguments, got %d", len(fields), byPosition))
+			}
 			continue
 		case at < 0:
 			rest := f.Args.restIndex()
