@@ -116,11 +116,12 @@ func (e *Engine) Run(ctx context.Context, p *Playbook, o Options) Report {
 // execute runs main, ends the run, and closes its record.
 func (r *run) execute(ctx context.Context, o Options) Report {
 	r.builtin.Perform = r.performer()
+	given := "--timeout"
 	if limit := r.engine.policyLimits().Timeout; limit > 0 && (o.Timeout == 0 || o.Timeout > limit) {
-		o.Timeout = limit
+		given, o.Timeout = "the policy's timeout of", limit
 	}
 	if o.Timeout > 0 {
-		stop := builtin.Stopf(builtin.TimedOut, "the run took longer than its timeout of %s", o.Timeout)
+		stop := builtin.Stopf(builtin.TimedOut, "the run took longer than %s %s", given, o.Timeout)
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, stop)
 		defer cancel()
