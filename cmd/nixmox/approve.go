@@ -43,7 +43,7 @@ Approvals are kept in approvals.json in the state folder.`,
 		Example:           "  nixmox approve backup\n  nixmox approve --yes playbooks/nightly.star\n  nixmox approve --list",
 		ValidArgsFunction: completePlaybooks,
 		Args: func(_ *cobra.Command, args []string) error {
-			if modes := len(args) > 0; modes == (f.list || f.revoke != "") || f.list && f.revoke != "" {
+			if len(args) > 0 == (f.list || f.revoke != "") || f.list && f.revoke != "" {
 				return usagef("nixmox approve --help", "one of these: playbooks, --list, or --revoke NAME")
 			}
 			return nil
