@@ -107,6 +107,11 @@ func (r *run) halt(next builtin.Performer) builtin.Performer {
 		if err := ctx.Err(); err != nil {
 			return nil, r.stopped(ctx, &call, err)
 		}
+		if limit := r.engine.policyLimits().Calls; limit > 0 && r.calls.Add(1) > limit {
+			stop := builtin.Stopf(builtin.Limit, "the playbook makes more than %d calls, which the policy allows", limit)
+			stop.At = call.At
+			return nil, r.setStop(stop)
+		}
 		result, err := next(ctx, call)
 		err = r.stopped(ctx, &call, err)
 		if stop, ok := errors.AsType[*builtin.Stop](err); ok {

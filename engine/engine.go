@@ -43,6 +43,8 @@ type Engine struct {
 	// keeps none.
 	Journal func() (*journal.DB, error)
 	Version string // of nixmox, kept with each run
+	// Policy is what the operator lets any playbook do; nil for all it declares.
+	Policy *policy.Rules
 	// Probe is called at the positions of the journal's protocol, in tests.
 	Probe func(at string, call *builtin.Call)
 	// Reserved are the flags that a playbook's parameter cannot be, because
@@ -151,27 +153,6 @@ func (e *Engine) checkParams(params []builtin.Param) source.Problems {
 		if slices.Contains(e.Reserved, p.Flag()) || strings.HasPrefix(p.Flag(), "no-") {
 			problems = append(problems, &source.Problem{At: p.At, What: fmt.Sprintf("parameter %s: --%s is a flag of nixmox itself", p.Name, p.Flag()),
 				Hint: "give the parameter another name"})
-		}
-	}
-	return problems
-}
-
-// Check finds what a run of a loaded playbook would stumble over.
-func (e *Engine) Check(p *Playbook) source.Problems {
-	var problems source.Problems
-	for _, use := range p.Uses() {
-		for i := range e.Modules {
-			m := &e.Modules[i]
-			if m.Name != use.Module {
-				continue
-			}
-			f, ok := m.Func(use.Name)
-			if !ok {
-				problems = append(problems, &source.Problem{At: use.At, What: fmt.Sprintf("%s has no function %q", m.Name, use.Name), Hint: "nixmox doc " + m.Name})
-			} else if !policy.Declared(p.Needs, f) {
-				problems = append(problems, &source.Problem{At: use.At, What: f.QualifiedName() + " is not among the needs of this playbook",
-					Hint: policy.Declare(f)})
-			}
 		}
 	}
 	return problems

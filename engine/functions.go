@@ -9,6 +9,7 @@ import (
 type Function struct {
 	*builtin.Func
 	Needs []policy.Need
+	At    builtin.Position // of its first use
 }
 
 // Functions are the built-ins that the files of a loaded playbook name and its
@@ -24,7 +25,7 @@ func (e *Engine) Functions(p *Playbook) []Function {
 			}
 			seen[f.QualifiedName()] = true
 			if needs := policy.Covering(p.Needs, f); needs != nil {
-				out = append(out, Function{Func: f, Needs: needs})
+				out = append(out, Function{Func: f, Needs: needs, At: use.At})
 			}
 		}
 	}

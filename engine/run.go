@@ -73,6 +73,7 @@ type run struct {
 	settled    map[builtin.Place]string // the operator's answers: done or undone
 
 	stop     atomic.Pointer[builtin.Stop]
+	calls    atomic.Uint64
 	emitting sync.Mutex // one event at a time
 	mu       sync.Mutex // of what follows
 	defers   []builtin.Callback
@@ -84,7 +85,7 @@ type run struct {
 }
 
 func (e *Engine) newRun(p *Playbook, id string, o Options) *run {
-	r := &run{engine: e, playbook: p, plan: o.Plan, changes: map[string]int{}, began: e.Clock.Now(), policy: policy.New(p.Needs, o.Params)}
+	r := &run{engine: e, playbook: p, plan: o.Plan, changes: map[string]int{}, began: e.Clock.Now(), policy: policy.New(p.Needs, o.Params).Under(e.Policy.For(p.Name))}
 	if id == "" {
 		id = newID(r.began)
 	}
@@ -115,14 +116,21 @@ func (e *Engine) Run(ctx context.Context, p *Playbook, o Options) Report {
 // execute runs main, ends the run, and closes its record.
 func (r *run) execute(ctx context.Context, o Options) Report {
 	r.builtin.Perform = r.performer()
+	given := "--timeout"
+	if limit := r.engine.policyLimits().Timeout; limit > 0 && (o.Timeout == 0 || o.Timeout > limit) {
+		given, o.Timeout = "the policy's timeout of", limit
+	}
 	if o.Timeout > 0 {
-		stop := builtin.Stopf(builtin.TimedOut, "the run took longer than --timeout %s", o.Timeout)
+		stop := builtin.Stopf(builtin.TimedOut, "the run took longer than %s %s", given, o.Timeout)
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, stop)
 		defer cancel()
 	}
 	name := r.playbook.Name
-	r.emit(event.Event{Type: event.RunBegan, Time: r.began, Playbook: name, Plan: r.plan, Exposed: r.playbook.Exposed})
+	r.emit(event.Event{Type: event.RunBegan, Time: r.began, Playbook: name, Plan: r.plan, May: r.policy.May(), Exposed: r.playbook.Exposed})
+	for _, p := range r.engine.forbidden(r.playbook) {
+		r.log(builtin.Call{At: p.At}, "warning", p.What)
+	}
 	err := r.playbook.Main(builtin.WithBranch(ctx, builtin.NewBranch()), r.builtin, o.Params)
 	report := r.finish(ctx, err)
 	r.closeRecord(&report)

@@ -17,10 +17,12 @@ import (
 )
 
 func (a *app) checkCommand() *cobra.Command {
-	asJSON := false
+	asJSON, configured := false, ""
 	cmd := &cobra.Command{
 		Use: "check PLAYBOOK…", Short: "Check playbooks without running them",
-		Long:              "Check playbooks without running them: syntax, names, needs, parameters, what they load. Exit code 3 if one does not check.",
+		Long: `Check playbooks without running them: syntax, names, parameters, what they load,
+the names and literal values of the arguments of calls, needs that are missing,
+never used, or forbidden by the operator's policy. Exit code 3 if one does not check.`,
 		Example:           "  nixmox check playbooks/*.star mine.lua",
 		ValidArgsFunction: completePlaybooks,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -34,9 +36,13 @@ func (a *app) checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if e.Policy, err = a.policyToCheck(configured, e.Modules); err != nil {
+				return err
+			}
 			return errors.Join(a.check(cmd.Context(), e, args, asJSON), e.Close())
 		},
 	}
+	cmd.Flags().StringVar(&configured, "config", "", "configuration file, for its policy (NIXMOX_CONFIG)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print problems as JSON, one a line")
 	return cmd
 }

@@ -22,6 +22,9 @@ type config struct {
 	Proxmox *proxmoxConfig          `toml:"proxmox"`
 	Secrets map[string]secretConfig `toml:"secrets"`
 	Lab     *labConfig              `toml:"lab"`
+	// What playbooks may do at most: here, or in a file of its own.
+	Policy     *policyConfig `toml:"policy"`
+	PolicyFile string        `toml:"policy_file"`
 
 	file string // where it was read from
 }

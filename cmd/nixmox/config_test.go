@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"nixmox/builtins"
 )
@@ -23,6 +24,27 @@ func TestExampleConfiguration(t *testing.T) {
 	text, err := os.ReadFile(example)
 	if err != nil {
 		t.Fatal(err)
+	}
+	ours := filepath.Join(t.TempDir(), "nixmox.toml") // whatever the mode of the example
+	if err := os.WriteFile(ours, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = readConfigFile(ours); err != nil {
+		t.Fatal(err)
+	}
+	rules, err := c.policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := definitions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkRules(rules, e.Modules); err != nil {
+		t.Error(err)
+	}
+	if own := rules.For("backup"); len(own) != 2 || !own[1].Bounded || len(own[1].Deny) != 1 || rules.Limits.Memory != 512<<20 || rules.Limits.Timeout != 12*time.Hour {
+		t.Errorf("read the policy %+v", rules)
 	}
 	for _, key := range keysOf(reflect.TypeFor[config]()) {
 		if !strings.Contains(string(text), key) {

@@ -25,6 +25,7 @@ import (
 type estate struct {
 	engine  *engine.Engine
 	config  *config
+	state   string // the folder
 	lab     *lab.Lab
 	proxmox *builtins.Proxmox // the host, or the lab; nil for none
 	close   func() error      // of the modules' connections
@@ -62,13 +63,22 @@ func openEstate(f *engineFlags) (*estate, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &estate{config: c, engine: &engine.Engine{Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits,
+	e := &estate{config: c, state: state, engine: &engine.Engine{Std: stdlib.FS, Clock: engine.WallClock(), Limits: engine.DefaultLimits,
 		LockDir: lockDir(state, os.Geteuid() == 0 && f.lab == "" && c.Lab == nil), LockWait: time.Duration(f.wait), Reserved: reservedFlags(), Secret: c.secret, Version: version}}
 	e.keepJournal(state)
 	if f.sandbox != "" && f.sandbox != "require" {
 		return nil, usagef("--sandbox=require", "--sandbox=%s", f.sandbox)
 	}
 	e.engine.Limits = language.Limits{Steps: cmp.Or(f.steps, engine.DefaultLimits.Steps), Memory: cmp.Or(uint64(f.memory), engine.DefaultLimits.Memory)}
+	rules, err := c.policy()
+	if err != nil {
+		return nil, err
+	}
+	e.engine.Policy = rules
+	if rules != nil {
+		e.engine.Limits.Steps = atMost(e.engine.Limits.Steps, rules.Limits.Steps)
+		e.engine.Limits.Memory = atMost(e.engine.Limits.Memory, rules.Limits.Memory)
+	}
 	e.engine.Sandbox = &sandbox.Options{Memory: e.engine.Limits.Memory, Require: f.sandbox == "require"}
 	proxmox, err := c.proxmox()
 	if err != nil {
@@ -94,6 +104,9 @@ func openEstate(f *engineFlags) (*estate, error) {
 	}
 	if e.engine.Modules, e.close, err = builtins.All(builtins.Config{Proxmox: proxmox}); err != nil {
 		err = usage(err, "docs/nixmox.toml is a commented example")
+		return nil, errors.Join(err, e.Close())
+	}
+	if err := checkRules(rules, e.engine.Modules); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil

@@ -30,9 +30,11 @@ type engineFlags struct {
 	verbose  bool
 	json     bool
 	dryRun   bool
-	help     bool
-	planFile string // -o of plan
-	exitCode bool   // --exit-code of plan
+	// unattended: nobody is there to see what the playbook may do.
+	unattended bool
+	help       bool
+	planFile   string // -o of plan
+	exitCode   bool   // --exit-code of plan
 }
 
 // registerPlan adds the flags that only plan has.
@@ -58,6 +60,7 @@ func (f *engineFlags) register(set *pflag.FlagSet) {
 	set.BoolVarP(&f.verbose, "verbose", "v", false, "also every read")
 	set.BoolVar(&f.json, "json", false, "print events instead of text, one JSON object a line")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan: show what would be done, change nothing")
+	set.BoolVar(&f.unattended, "unattended", false, "for timers: run only what nixmox approve has approved (exit code 4)")
 	set.BoolVarP(&f.help, "help", "h", false, "help; after a playbook's name its own flags, too")
 }
 

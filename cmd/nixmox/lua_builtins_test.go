@@ -89,6 +89,11 @@ func (s spelling) calls(t *testing.T, modules []builtin.Module, f *builtin.Func)
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", s.name, err, text)
 	}
+	for _, problem := range e.Check(p) {
+		if !strings.Contains(problem.What, "is not among the needs") {
+			t.Errorf("%s: what it takes does not check: %v\n%s", s.name, problem, text)
+		}
+	}
 	var made []string
 	run := &builtin.Run{ID: "r", Now: engine.WallClock().Now, Defer: func(builtin.Call, builtin.Callback) { made = append(made, "deferred") },
 		Lock: func(context.Context, builtin.Call, []string) (func(), error) { return func() {}, nil },

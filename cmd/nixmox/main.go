@@ -129,7 +129,7 @@ It never says that a thing happened unless it looked and saw that it did.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(err, cmd.CommandPath()+" --help") })
-	root.AddCommand(a.runCommand(), a.planCommand(), a.applyCommand(), a.checkCommand(), a.testCommand(), a.listCommand(), a.docCommand(), a.runsCommand(), a.resumeCommand(), a.cancelCommand(), a.labCommand(), a.doctorCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.planCommand(), a.applyCommand(), a.checkCommand(), a.approveCommand(), a.testCommand(), a.listCommand(), a.docCommand(), a.runsCommand(), a.resumeCommand(), a.cancelCommand(), a.labCommand(), a.doctorCommand(), a.versionCommand())
 	completeFlags(root)
 	return root
 }

@@ -42,6 +42,7 @@ func TestExamplesRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.Sandbox = nil // the run below has it
 	modules := make([]string, len(e.Modules))
 	for i, m := range e.Modules {
 		var names []string
@@ -60,6 +61,15 @@ func TestExamplesRun(t *testing.T) {
 			text := needs + "\ndef main():\n    " + strings.ReplaceAll(f.Example, "\n", "\n    ") + "\n"
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
+			}
+			p, err := loadPlaybook(t.Context(), e, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, problem := range e.Check(p) {
+				if !strings.Contains(problem.What, "is never used") {
+					t.Errorf("it does not check: %v", problem)
+				}
 			}
 			var stdout, stderr bytes.Buffer
 			if code := (&app{stdout: &stdout, stderr: &stderr}).main([]string{"run", "--lab", "--state", t.TempDir(), file}); code != 0 {

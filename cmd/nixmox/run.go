@@ -27,7 +27,11 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Run a playbook: a file, or the name of a shipped one (nixmox list).
 
 The parameters of its main are flags: nixmox run PLAYBOOK --help shows them.
-Lists repeat or take commas, booleans have --no-NAME.`,
+Lists repeat or take commas, booleans have --no-NAME.
+
+Started by hand, a playbook may do what it declares (its needs), which the first
+lines show; the operator's policy in the configuration narrows it. With
+--unattended, for timers, it has to be approved beforehand: nixmox approve.`,
 		Example: "  nixmox run --lab backup\n  nixmox run playbooks/backup.star --storage nas --guests all,-900\n  nixmox run backup --dry-run",
 	}, false)
 }
@@ -117,6 +121,11 @@ func (a *app) runPlaybook(ctx context.Context, e *estate, f *engineFlags, set *p
 	}
 	if err := e.ready(p); err != nil {
 		return err
+	}
+	if f.unattended {
+		if err := e.approved(p, name); err != nil {
+			return err
+		}
 	}
 	kept, err := f.keep()
 	if err != nil {

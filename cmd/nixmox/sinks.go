@@ -41,6 +41,9 @@ func (t *textSink) event(e event.Event) {
 				what = "plan"
 			}
 			t.line(e, faint, fmt.Sprintf("%s %s of %s", what, e.Run, e.Playbook))
+			if len(e.May) > 0 {
+				t.line(e, faint, "may: "+strings.Join(e.May, "; "))
+			}
 		}
 		if len(e.Exposed) > 0 {
 			t.line(e, yellow, "warning: the playbook's process is not locked down wholly; this kernel does not have "+strings.Join(e.Exposed, ", "))

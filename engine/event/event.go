@@ -34,6 +34,8 @@ type Event struct {
 
 	Playbook string `json:"playbook,omitempty"` // run_began
 	Plan     bool   `json:"plan,omitempty"`
+	// May is what the playbook declares that it does: a text for each module.
+	May []string `json:"may,omitempty"`
 	// Exposed is what the kernel could not give to lock the playbook's process down.
 	Exposed []string `json:"exposed,omitempty"`
 

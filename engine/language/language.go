@@ -6,6 +6,7 @@ package language
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"nixmox/engine/builtin"
@@ -34,14 +35,44 @@ type Playbook struct {
 	Exposed []string
 	// Close ends what evaluates the playbook; nil where nothing has to be ended.
 	Close func() error
-	// Uses finds every MODULE.FUNCTION in the text of the playbook's files.
+	// Uses finds every MODULE.FUNCTION in the text of the playbook's files, and
+	// every call of what is always at hand.
 	Uses func() []Used
 }
 
-// Used is a use of MODULE.FUNCTION in the text of a playbook.
+// Used is a use of a built-in in the text of a playbook: data, which an
+// evaluator tells its parent as JSON.
 type Used struct {
-	Module, Name string
-	At           builtin.Position
+	Module string `json:"module,omitempty"` // "" for what is always at hand
+	// Name is the function's; "" where the module itself is handed on, and
+	// nobody can tell which of its functions are called.
+	Name string           `json:"name,omitempty"`
+	At   builtin.Position `json:"at"`
+	// Called is false where the function is only named. It is false, too,
+	// where the text of the call does not tell what becomes which argument.
+	Called bool      `json:"called,omitempty"`
+	Args   []UsedArg `json:"args,omitempty"` // those by position first
+	// More arguments come that the text does not show, such as *args.
+	More bool `json:"more,omitempty"`
+}
+
+// UsedArg is an argument in the text of a call.
+type UsedArg struct {
+	Name string           `json:"name,omitempty"` // "" for one by position
+	At   builtin.Position `json:"at"`
+	// Literal is the neutral value of a literal, as JSON; nil for anything else.
+	Literal json.RawMessage `json:"literal,omitempty"`
+}
+
+// ArgOf is an argument whose value is known if it is a literal.
+func ArgOf(name string, at builtin.Position, value any, known bool) UsedArg {
+	arg := UsedArg{Name: name, At: at}
+	if known {
+		if text, err := builtin.MarshalNeutral(value); err == nil { // infinity has no JSON
+			arg.Literal = text
+		}
+	}
+	return arg
 }
 
 // Tests is a loaded file of tests: its top level has run, its globals are

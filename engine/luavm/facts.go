@@ -4,7 +4,6 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 
 	"nixmox/engine/builtin"
-	"nixmox/engine/language"
 )
 
 // facts are what a file does with names that are none of its local ones.
@@ -13,7 +12,14 @@ type facts struct {
 	order   []*ast.IdentExpr // the same, as they stand in the text
 	writes  map[string]bool
 	calls   map[string][]*ast.FuncCallExpr
-	lookups []language.Used // NAME.FIELD
+	lookups []lookup // NAME.FIELD
+}
+
+// lookup is NAME.FIELD, and the call that it is the function of, if it is.
+type lookup struct {
+	name, field string
+	at          builtin.Position
+	call        *ast.FuncCallExpr
 }
 
 func factsOf(shown string, chunk []ast.Stmt) facts {
@@ -27,6 +33,7 @@ type walker struct {
 	shown  string
 	facts  facts
 	scopes []map[string]bool
+	call   *ast.FuncCallExpr // the innermost whose function is being looked at
 }
 
 func (w *walker) isLocal(name string) bool {
@@ -147,7 +154,11 @@ func (w *walker) expr(e ast.Expr) {
 		id, isIdent := e.Object.(*ast.IdentExpr)
 		field, isString := literalString(e.Key)
 		if isIdent && isString && !w.isLocal(id.Value) {
-			w.facts.lookups = append(w.facts.lookups, language.Used{Module: id.Value, Name: field, At: builtin.Position{File: w.shown, Line: e.Key.Line()}})
+			l := lookup{name: id.Value, field: field, at: builtin.Position{File: w.shown, Line: e.Key.Line()}}
+			if w.call != nil && w.call.Func == e {
+				l.call = w.call
+			}
+			w.facts.lookups = append(w.facts.lookups, l)
 		}
 		w.expr(e.Object)
 		w.expr(e.Key)
@@ -163,6 +174,7 @@ func (w *walker) expr(e ast.Expr) {
 			w.facts.calls[id.Value] = append(w.facts.calls[id.Value], e)
 		}
 		if e.Func != nil {
+			w.call = e
 			w.expr(e.Func)
 		} else {
 			w.expr(e.Receiver)

@@ -191,7 +191,7 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("a parameter without type or place: %+v", param)
 			}
 		}
-		p.Uses()
+		e.Check(p)
 	})
 }
 

@@ -106,25 +106,6 @@ func (c *compiled) undefined(t *tree) source.Problems {
 	return problems
 }
 
-// uses finds every MODULE.FUNCTION in the files of a playbook. Names that a
-// file defines itself hide modules and are not looked into.
-func (c *compiled) uses() []language.Used {
-	isModule := map[string]bool{}
-	for _, m := range c.definitions.Modules {
-		isModule[m.Name] = true
-	}
-	var out []language.Used
-	for _, f := range c.graph.Files {
-		facts := c.trees[f].facts
-		for _, u := range facts.lookups {
-			if isModule[u.Module] && !facts.writes[u.Module] {
-				out = append(out, u)
-			}
-		}
-	}
-	return out
-}
-
 // runTopLevels executes each file once, after those that it requires, and
 // returns the globals of the playbook itself.
 func (c *compiled) runTopLevels(ctx context.Context) (*lua.LTable, error) {

@@ -5,7 +5,7 @@ package policy
 
 import (
 	"fmt"
-	"path"
+	"slices"
 	"strings"
 
 	"nixmox/engine/builtin"
@@ -72,16 +72,18 @@ func check(n Need, modules []builtin.Module, params []builtin.Param) *source.Pro
 		}
 		return source.ProblemAt(n.At, "needs: main has no parameter %q", name)
 	}
-	if _, err := path.Match(n.Glob, ""); err != nil {
+	if err := validGlob(n.Glob); err != nil {
 		return source.ProblemAt(n.At, "needs: %q is no glob: %v", n.Glob, err)
 	}
 	return nil
 }
 
-// Policy is the needs of one run, with the parameters they stand for.
+// Policy is the needs of one run, with the parameters they stand for, and the
+// operator's rules that narrow them.
 type Policy struct {
 	needs  []Need
 	params map[string]any // neutral values
+	rules  []Narrowing
 }
 
 // New makes the policy of a run.
@@ -89,27 +91,85 @@ func New(needs []Need, params map[string]any) *Policy {
 	return &Policy{needs: needs, params: params}
 }
 
-// Allow returns nil if the needs cover the call, and the stop condition that
-// names the missing need otherwise. What is always at hand needs nothing.
+// Under narrows the policy of a run by an operator's rules.
+func (p *Policy) Under(rules []Narrowing) *Policy {
+	p.rules = rules
+	return p
+}
+
+// May is what the needs allow, for people: a text for each module.
+func (p *Policy) May() []string {
+	var out, modules []string
+	for _, n := range p.needs {
+		what := n.What
+		if name, isParam := strings.CutPrefix(n.Glob, "$"); isParam {
+			what += " of " + shown(p.params[name])
+		} else if n.Glob != "" {
+			what += " of " + n.Glob
+		}
+		if i := slices.Index(modules, n.Module); i >= 0 {
+			out[i] += ", " + what
+			continue
+		}
+		modules, out = append(modules, n.Module), append(out, n.Module+" "+what)
+	}
+	return out
+}
+
+// shown is the value of a parameter, for people.
+func shown(v any) string {
+	list, isList := v.([]any)
+	if !isList && v != nil {
+		list = []any{v}
+	}
+	if len(list) == 0 {
+		return "nothing"
+	}
+	words := make([]string, len(list))
+	for i, e := range list {
+		words[i] = fmt.Sprint(e)
+	}
+	return strings.Join(words, " and ")
+}
+
+// Allow returns nil if the needs cover the call and no rule forbids it, and
+// otherwise the stop condition that names the missing need or the rule. What is
+// always at hand needs nothing. Of a planned call that names what only the run
+// will know, a plan can't tell where that matters: it ends there.
 func (p *Policy) Allow(call *builtin.Call) *builtin.Stop {
 	f := call.Func
 	if f.Module == "" || f.Effect == builtin.Pure {
 		return nil
 	}
 	sort, values, _ := f.Scope(call.Args)
-	for _, n := range p.needs {
-		if n.Module == f.Module && covers(n.What, f) && p.matches(n.Glob, values) {
-			return nil
+	what, hint, perhaps := p.refuses(f, sort, values)
+	if what == "" {
+		return nil
+	}
+	stop := builtin.Stopf(builtin.Denied, "%s", what)
+	if place := f.ScopeToCome(call.Args); place != "" && perhaps {
+		stop = builtin.Stopf(builtin.PlanEnds, "which %s %s names is known after call %s only, and whether it may depends on that", sort, f.QualifiedName(), place)
+	}
+	stop.Hint, stop.At = hint, call.At
+	return stop
+}
+
+// refuses says why the call may not be made, "" if it may; perhaps is true if
+// it depends on what the call names.
+func (p *Policy) refuses(f *builtin.Func, sort string, values []string) (what, hint string, perhaps bool) {
+	named := f.QualifiedName()
+	if len(values) > 0 {
+		named = fmt.Sprintf("%s on %s %s", named, sort, strings.Join(values, ", "))
+	}
+	if !slices.ContainsFunc(p.needs, func(n Need) bool { return n.Covers(f) && p.matches(n.Glob, values) }) {
+		return named + " is not among the needs of this playbook", Declare(f), Declared(p.needs, f) && excludes(p.rules, f, "") == ""
+	}
+	for i := range p.rules {
+		if why := p.rules[i].forbids(f, values); why != "" {
+			return named + " is forbidden: " + why, "whoever runs this machine decides that; nixmox check tells it beforehand", excludes(p.rules, f, "") == ""
 		}
 	}
-	on := ""
-	if len(values) > 0 {
-		on = fmt.Sprintf(" on %s %s", sort, strings.Join(values, ", "))
-	}
-	stop := builtin.Stopf(builtin.Denied, "%s%s is not among the needs of this playbook", f.QualifiedName(), on)
-	stop.Hint = Declare(f)
-	stop.At = call.At
-	return stop
+	return "", "", false
 }
 
 // Declared reports whether some need covers the function, for whatever things.
@@ -121,7 +181,7 @@ func Declared(needs []Need, f *builtin.Func) bool {
 func Covering(needs []Need, f *builtin.Func) []Need {
 	var out []Need
 	for _, n := range needs {
-		if n.Module == f.Module && covers(n.What, f) {
+		if n.Covers(f) {
 			out = append(out, n)
 		}
 	}
@@ -130,11 +190,15 @@ func Covering(needs []Need, f *builtin.Func) []Need {
 
 // Declare says how a playbook declares that it needs a function.
 func Declare(f *builtin.Func) string {
-	need := f.Name
+	return fmt.Sprintf("if it should be, declare it: needs(%s = [%q])", f.Module, declared(f))
+}
+
+// declared is the word by which needs cover a function.
+func declared(f *builtin.Func) string {
 	if f.Effect == builtin.Read {
-		need = "read"
+		return "read"
 	}
-	return fmt.Sprintf("if it should be, declare it: needs(%s = [%q])", f.Module, need)
+	return f.Name
 }
 
 // covers: "change" includes "read"; what is irreversible is only covered by
@@ -152,7 +216,7 @@ func covers(what string, f *builtin.Func) bool {
 // matches: every value must match. A call that names nothing in particular
 // names everything, which only a need without a glob covers.
 func (p *Policy) matches(glob string, values []string) bool {
-	if glob == "" || glob == "*" {
+	if all(glob) {
 		return true
 	}
 	for _, v := range values {
@@ -166,8 +230,7 @@ func (p *Policy) matches(glob string, values []string) bool {
 func (p *Policy) match(glob, value string) bool {
 	name, isParam := strings.CutPrefix(glob, "$")
 	if !isParam {
-		ok, err := path.Match(glob, value)
-		return ok && err == nil // Check has refused globs with errors
+		return matchGlob(glob, value)
 	}
 	if list, ok := p.params[name].([]any); ok {
 		for _, e := range list {
@@ -205,3 +268,6 @@ func funcNames(m builtin.Module) string {
 	}
 	return strings.Join(out, ", ")
 }
+
+// Covers reports whether the need covers the function, for some things or all.
+func (n Need) Covers(f *builtin.Func) bool { return n.Module == f.Module && covers(n.What, f) }

@@ -41,7 +41,7 @@ func Load(ctx context.Context, d language.Definitions, roots source.Roots, name 
 		return nil, problems
 	}
 	p.Doc = docstring(parsed[graph.Main])
-	p.Uses = func() []language.Used { return uses(graph, parsed, d.Modules) }
+	p.Uses = func() []language.Used { return uses(graph, parsed, d) }
 	globals, err := runTopLevels(ctx, d, graph, parsed)
 	if err != nil {
 		return nil, err

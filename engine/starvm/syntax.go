@@ -6,8 +6,6 @@ import (
 	"go.starlark.net/resolve"
 	"go.starlark.net/syntax"
 
-	"nixmox/engine/builtin"
-	"nixmox/engine/language"
 	"nixmox/engine/policy"
 	"nixmox/engine/source"
 )
@@ -112,51 +110,4 @@ func readNeeds(f *syntax.File, isPlaybook bool) ([]policy.Need, source.Problems)
 func isIdent(e syntax.Expr, name string) bool {
 	id, ok := e.(*syntax.Ident)
 	return ok && id.Name == name
-}
-
-// uses finds every MODULE.FUNCTION in the files of a playbook. Names that
-// a file defines itself hide modules and are not looked into.
-func uses(graph *source.Graph, parsed map[*source.File]*syntax.File, modules []builtin.Module) []language.Used {
-	isModule := map[string]bool{}
-	for _, m := range modules {
-		isModule[m.Name] = true
-	}
-	var uses []language.Used
-	for _, f := range graph.Files {
-		tree := parsed[f]
-		syntax.Walk(tree, func(n syntax.Node) bool {
-			dot, ok := n.(*syntax.DotExpr)
-			if !ok {
-				return true
-			}
-			if id, ok := dot.X.(*syntax.Ident); ok && isModule[id.Name] && !binds(tree, id.Name) {
-				uses = append(uses, language.Used{Module: id.Name, Name: dot.Name.Name, At: position(dot.Name.NamePos)})
-			}
-			return true
-		})
-	}
-	return uses
-}
-
-// binds reports whether a file gives the name a meaning of its own anywhere.
-func binds(f *syntax.File, name string) bool {
-	found := false
-	syntax.Walk(f, func(n syntax.Node) bool {
-		switch n := n.(type) {
-		case *syntax.AssignStmt:
-			found = found || isIdent(n.LHS, name)
-		case *syntax.ForStmt:
-			found = found || isIdent(n.Vars, name)
-		case *syntax.DefStmt:
-			found = found || n.Name.Name == name
-			for _, p := range n.Params {
-				found = found || isIdent(p, name)
-				if b, ok := p.(*syntax.BinaryExpr); ok {
-					found = found || isIdent(b.X, name)
-				}
-			}
-		}
-		return !found
-	})
-	return found
 }
