@@ -155,7 +155,7 @@ func TestListsAreNotReadOnceAGuest(t *testing.T) {
 		volid := string(a.VolID.Value)
 		must[Archive](u, "mark", args{"volid": volid, "node": "pve1", "verified": recordOf(u, must[Verification](u, "verify", args{"volid": volid, "node": "pve1"}))})
 	}
-	if n := whole(); n != 0 || len(u.requests) != 5*len(got.Archives) {
+	if n := whole(); n != 0 || len(u.requests) != 4*len(got.Archives) {
 		t.Errorf("the storage was listed %d times, in %d requests", n, len(u.requests))
 	}
 }
