@@ -67,7 +67,7 @@ func TestCheckCalls(t *testing.T) {
 		{"the rest", `m.take(more = "x")`, `m.take(nil, {more = "x"})`, ""},
 		{"the rest, of the wrong type", `m.take(more = 1)`, `m.take(nil, {more = 1})`, "m.take: more: want a string, got the int 1"},
 		{"empty lists and dicts", `m.take(guests = [], limits = {})`, `m.take{guests = {}, limits = {}}`, ""},
-		{"nothing", `m.take(guests = None)`, `m.take{guests = nil}`, ""},
+		{"nothing", `keep(daily = None)`, `keep{daily = nil}`, ""},
 		{"always at hand", `log("x", levle = "info")`, `log("x", {levle = "info"})`, `log: has no argument "levle"`},
 		{"a word there is not", `log("x", level = "loud")`, `log("x", {level = "loud"})`, `log: level: "loud" is none of debug, info, warning, error`},
 		{"no function", `attempt("x")`, `attempt("x")`, `attempt: fn: want a function, got the string "x"`},

@@ -92,7 +92,7 @@ func (t *tree) called(f *builtin.Func, u language.Used, call *ast.FuncCallExpr) 
 // namesIn reports, of a table in the text, what areNamed does of the table
 // itself; known is false where only the table itself will tell.
 func namesIn(f *builtin.Func, i int, t *ast.TableExpr) (isNamed, known bool) {
-	items, all := 0, true
+	items, named, all := 0, 0, true
 	for _, field := range t.Fields {
 		if field.Key == nil {
 			items++
@@ -102,9 +102,13 @@ func namesIn(f *builtin.Func, i int, t *ast.TableExpr) (isNamed, known bool) {
 		if !ok {
 			return false, false
 		}
+		if _, isNil := field.Value.(*ast.NilExpr); isNil {
+			continue // a table does not have it
+		}
+		named++
 		all = all && hasArg(f, name)
 	}
-	isName, isEmpty := len(t.Fields) > items, len(t.Fields) == 0
+	isName, isEmpty := named > 0, named+items == 0
 	if isName && items > 0 {
 		return false, false // a mistake, which the run explains
 	}

@@ -87,6 +87,9 @@ func Stored(files []*File) Roots {
 	r := Roots{stored: map[string]*File{}}
 	for _, f := range files {
 		r.stored[f.Name] = f
+		if !strings.HasPrefix(f.Name, Std) { // they stood in one folder
+			r.Shown = strings.TrimSuffix(f.Shown, f.Name)
+		}
 	}
 	return r
 }
