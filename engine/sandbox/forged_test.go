@@ -251,8 +251,7 @@ func forge(limit string) {
 	if err := receive().decode(&a); err != nil {
 		panic(err)
 	}
-	name := string(a.Text)
-	if args, ok := refused[name]; ok {
+	if args, ok := refused[string(a.Text)]; ok {
 		f.loaded(f.honest())
 		f.main = receive()
 		f.call("1", "box.fill", args)
@@ -264,7 +263,7 @@ func forge(limit string) {
 			panic("it was performed")
 		}
 		f.raw(kindEnded, f.main.id, `{"fault":`+string(mustJSON(map[string]string{"kind": "failed", "what": "refused"}))+`}`)
-	} else if forged := forgeries[name]; forged.load != nil {
+	} else if forged := forgeries[string(a.Text)]; forged.load != nil {
 		forged.load(f)
 	} else {
 		f.loaded(f.honest())

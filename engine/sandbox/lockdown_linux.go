@@ -125,8 +125,7 @@ func known(names []string) ([]string, error) {
 
 // restrictFiles has Landlock stand behind the filter: no path at all, no port.
 func restrictFiles() (missing []string, err error) {
-	version, err := llsys.LandlockGetABIVersion()
-	if err != nil || version < 1 {
+	if version, noLandlock := llsys.LandlockGetABIVersion(); noLandlock != nil || version < 1 {
 		return []string{"Landlock (the filter of system calls stands alone)"}, nil
 	}
 	if err := landlock.V5.BestEffort().Restrict(); err != nil {
