@@ -346,7 +346,10 @@ func checkFlips(t *testing.T, name string, plain, whole []byte, bits []int) (mat
 			mattered++
 		}
 		_, err = verify(name, flipped(bit))
-		if matters != (err != nil) {
+		// gzip overlooks damage to a code that is never used; Go's decoder, like
+		// zlib, refuses it, and damage it is.
+		stricter := filepath.Ext(name) == ".gz" && !matters && isDamage(err) && bit/8 >= 10
+		if matters != (err != nil) && !stricter {
 			t.Errorf("bit %d of byte %d flipped: it matters: %v (%v); Verify: %v", bit%8, bit/8, matters, toolErr, err)
 		}
 		if _, unsupported := errors.AsType[*UnsupportedError](err); err != nil && !unsupported && !isDamage(err) {
