@@ -2,8 +2,10 @@ package archive
 
 import (
 	"bytes"
+	stdgzip "compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -342,14 +344,20 @@ func checkFlips(t *testing.T, name string, plain, whole []byte, bits []int) (mat
 		}
 		_, toolErr := os.Stat(file + ".ok")
 		matters := toolErr != nil || !bytes.Equal(out, plain)
+		if !matters && filepath.Ext(name) == ".gz" {
+			// gzip overlooks damage to a code that no byte uses; Go's standard
+			// decoder, which is not the one that verifies, is another witness.
+			r, err := stdgzip.NewReader(bytes.NewReader(flipped(bit)))
+			if err == nil {
+				_, err = io.Copy(io.Discard, r)
+			}
+			matters = err != nil
+		}
 		if matters {
 			mattered++
 		}
 		_, err = verify(name, flipped(bit))
-		// gzip overlooks damage to a code that is never used; Go's decoder, like
-		// zlib, refuses it, and damage it is.
-		stricter := filepath.Ext(name) == ".gz" && !matters && isDamage(err) && bit/8 >= 10
-		if matters != (err != nil) && !stricter {
+		if matters != (err != nil) {
 			t.Errorf("bit %d of byte %d flipped: it matters: %v (%v); Verify: %v", bit%8, bit/8, matters, toolErr, err)
 		}
 		if _, unsupported := errors.AsType[*UnsupportedError](err); err != nil && !unsupported && !isDamage(err) {
