@@ -199,6 +199,7 @@ func (l *Lab) Close() error {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.packer = archive.Compressor{} // its buffers are most of what a lab holds
 	errs = append(errs, l.served, l.save(), l.writeClock(), l.folder.close())
 	return errors.Join(errs...)
 }

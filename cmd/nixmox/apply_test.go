@@ -73,6 +73,7 @@ func TestApplyAfterAnotherHand(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			plan := w.plan()
 			tt.hand(t, w.lab)
@@ -95,6 +96,7 @@ func TestApplyAfterAnotherHand(t *testing.T) {
 		})
 	}
 	t.Run("unchanged", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t)
 		if code, out := w.nixmox(nil, "apply", w.plan()); code != 0 || !strings.Contains(out, "backup: done") {
 			t.Errorf("exit %d\n%s", code, out)

@@ -122,6 +122,7 @@ func crashMatrix(t *testing.T, name, file string, most int) {
 	}
 	for _, position := range positions {
 		t.Run(position, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			var env []string
 			if n, isRequest := strings.CutPrefix(position, "request:"); isRequest {
@@ -332,6 +333,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	for _, position := range []string{"called:2.1.2", "begun:2.1.2", "held:2.1.2", "acted:3", "begun:3"} {
 		t.Run(position, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			state := filepath.Join(w.dir, "state")
 			if err := os.Mkdir(state, 0o700); err != nil {

@@ -54,6 +54,7 @@ func TestExamplesRun(t *testing.T) {
 	needs := "needs(" + strings.Join(modules, ", ") + ")\n"
 	try := func(f *builtin.Func) {
 		t.Run(f.QualifiedName(), func(t *testing.T) {
+			t.Parallel()
 			if f.Example == "" {
 				t.Fatal("it has no example")
 			}

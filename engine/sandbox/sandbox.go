@@ -39,7 +39,8 @@ const conversation = 3
 type Options struct {
 	// Program is the binary to start; "" for the running one.
 	Program string
-	// Memory bounds the evaluator's resident memory, in bytes.
+	// Memory bounds what the playbook adds to the evaluator's resident memory,
+	// in bytes.
 	Memory uint64
 	// Require refuses evaluators that the kernel cannot lock down wholly.
 	Require bool
@@ -74,6 +75,7 @@ type process struct {
 	words tail // of its standard error
 	// missing is what the kernel could not give.
 	missing []string
+	begins  uint64 // bytes resident before it has a playbook, program text and all
 
 	ids     atomic.Uint64
 	mu      sync.Mutex
@@ -127,6 +129,10 @@ func start(o Options) (*process, error) {
 		err = ours.SetReadDeadline(time.Time{})
 	}
 	p.missing = ready.Missing
+	if err == nil && o.Memory > 0 {
+		// Where there is no /proc, the address space is the limit.
+		_, p.begins, _ = memoryOf(strconv.Itoa(p.cmd.Process.Pid))
+	}
 	if err == nil && o.Require && len(ready.Missing) > 0 {
 		err = fmt.Errorf("this kernel does not have %s", strings.Join(ready.Missing, ", "))
 	}
@@ -228,7 +234,7 @@ func (p *process) watch() {
 		if err != nil {
 			return // it is gone, or there is no /proc, and the address space is the limit
 		}
-		if resident > p.o.Memory+startUp {
+		if resident > p.begins+unread+p.o.Memory {
 			p.kill(outOfMemory(p.o.Memory))
 			return
 		}
@@ -258,8 +264,9 @@ func memoryOf(pid string) (size, resident uint64, err error) {
 	return size * page, resident * page, errors.Join(sizeErr, residentErr)
 }
 
-// startUp is what an evaluator of an empty playbook uses, program text and all.
-const startUp = 32 << 20
+// unread is what an evaluator of an empty playbook grows by: program text and
+// tables that are read only once they are needed.
+const unread = 16 << 20
 
 // tail keeps the end of what is written to it.
 type tail struct {

@@ -56,7 +56,7 @@ func (c *Compressor) Write(w io.Writer, compress string, body func(io.Writer) er
 		if c.zstd == nil {
 			// As the zstd program that vzdump pipes through: content checksum on.
 			// One at a time: more would start goroutines that outlive the write.
-			z, err := zstd.NewWriter(w, zstd.WithEncoderCRC(true), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+			z, err := zstd.NewWriter(w, zstd.WithEncoderCRC(true), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20))
 			if err != nil {
 				return fmt.Errorf("preparing zstd: %w", err)
 			}
