@@ -95,7 +95,7 @@ func runHostile(t *testing.T, ending, text string) escaped {
 func TestEscapes(t *testing.T) {
 	before := runHostile(t, ".star", "def main():\n    pass\n")
 	count := 0
-	for _, h := range hostiles {
+	for _, h := range hostiles() {
 		for ending, text := range map[string]string{".star": h.star, ".lua": h.lua} {
 			if text == "" {
 				continue

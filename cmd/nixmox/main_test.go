@@ -23,6 +23,8 @@ import (
 // nixmox writes in any of them may hold it.
 const planted = "planted-5f0c3e9a-secret"
 
+const raceEnv, raceAtExit = "GORACE", "atexit_sleep_ms=0"
+
 // everything that nixmox wrote in the scripts goes to this file, too.
 const outputEnv = "NIXMOX_TEST_OUTPUT"
 
@@ -62,6 +64,12 @@ func (s scanned) Run() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	// Else the race detector has each process that ends wait a second for what
+	// its goroutines might still do.
+	if err := os.Setenv(raceEnv, raceAtExit); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := s.M.Run()
 	text, err := os.ReadFile(outputFile)
 	if err != nil && !os.IsNotExist(err) {
@@ -92,6 +100,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv(outputEnv, outputFile)
+			e.Setenv(raceEnv, raceAtExit)
 			e.Setenv("NIXMOX_STATE", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
 			e.Setenv("HOME", e.WorkDir)

@@ -343,7 +343,7 @@ func runForged(t *testing.T, name string) (*played, error) {
 	var playbook *language.Playbook
 	resetPeak(t)
 	before := peak(t)
-	playbook, err := p.loadFrom(t, Options{Memory: 256<<20 + forging}, folder(t, name))
+	playbook, err := p.loadFrom(t, Options{Memory: 512<<20 + forging}, folder(t, name))
 	if err == nil {
 		p.run.Perform = gated(p)
 		err = playbook.Main(builtin.WithBranch(t.Context(), builtin.NewBranch()), p.run, map[string]any{})
@@ -367,7 +367,7 @@ func TestForged(t *testing.T) {
 			if kind := stopKind(err); forged.kind != "" && kind != forged.kind {
 				t.Errorf("the run ended as %q, want %q: %.300v", kind, forged.kind, err)
 			}
-			if !strings.Contains(err.Error(), forged.says) && !strings.Contains(err.Error(), strings.ReplaceAll(forged.says, "64 MiB", "256 MiB")) {
+			if !strings.Contains(err.Error(), forged.says) && !strings.Contains(err.Error(), strings.ReplaceAll(forged.says, "64 MiB", "512 MiB")) {
 				t.Errorf("it ended with %.300v, want something with %q", err, forged.says)
 			}
 			for _, call := range p.calls {

@@ -227,3 +227,37 @@ func (c *conn) receive() (*frame, error) {
 	}
 	return f, nil
 }
+
+// paramBody is a parameter of main on its way.
+type paramBody struct {
+	Name     string           `json:"name"`
+	Type     string           `json:"type"`
+	Doc      string           `json:"doc,omitempty"`
+	Env      string           `json:"env,omitempty"`
+	Required bool             `json:"required,omitempty"`
+	Default  json.RawMessage  `json:"default,omitempty"`
+	At       builtin.Position `json:"at"`
+}
+
+func (b *paramBody) param() (builtin.Param, error) {
+	p := builtin.Param{Name: b.Name, Type: language.TypeNamed(b.Type), Doc: b.Doc, Env: b.Env, Required: b.Required, At: b.At}
+	if p.Type == nil {
+		return p, fmt.Errorf("the evaluator says that parameter %q is a %q", b.Name, b.Type)
+	}
+	if b.Default == nil {
+		return p, nil
+	}
+	var err error
+	p.Default, err = p.Decode(b.Default)
+	return p, err
+}
+
+func bodyOf(p *builtin.Param) (paramBody, error) {
+	b := paramBody{Name: p.Name, Type: language.TypeWord(p.Type), Doc: p.Doc, Env: p.Env, Required: p.Required, At: p.At}
+	if p.Default == nil {
+		return b, nil
+	}
+	var err error
+	b.Default, err = p.Encode(p.Default)
+	return b, err
+}
