@@ -230,7 +230,7 @@ func forge(limit string) {
 	if _, err := lockDown(addressSpace + 1<<30); err != nil {
 		panic(err)
 	}
-	f := forger{conn: newConn(descriptor(conversation), 1<<30, 1<<30)}
+	f := forger{conn: newConn(os.NewFile(conversation, "engine"), 1<<30, 1<<30)}
 	if err := f.send(kindReady, 0, readyBody{Missing: []string{"moon"}}); err != nil {
 		return
 	}

@@ -9,11 +9,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"nixmox/engine/builtin"
 	"nixmox/engine/language"
@@ -42,11 +45,18 @@ func serve(args []string, d language.Definitions, load Loader) error {
 	if err != nil {
 		return err
 	}
+	// One thread at a time: there is little to compute, calls are answered
+	// sooner where none have to be woken, and the other cores are the engine's.
+	runtime.GOMAXPROCS(1)
+	if err := unix.SetNonblock(conversation, true); err != nil { // so that waiting for it holds no thread
+		return err
+	}
+	engine := os.NewFile(conversation, "engine")
 	missing, err := lockDown(addressSpace)
 	if err != nil {
 		return err
 	}
-	e := &evaluator{conn: newConn(descriptor(conversation), maxSaid, maxFrame), definitions: d, load: load, asked: map[uint64]chan *frame{}}
+	e := &evaluator{conn: newConn(engine, maxSaid, maxFrame), definitions: d, load: load, asked: map[uint64]chan *frame{}}
 	if err := e.conn.send(kindReady, 0, readyBody{Missing: missing}); err != nil {
 		return err
 	}
