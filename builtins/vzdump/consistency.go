@@ -70,7 +70,7 @@ func (v *vzdump) recordConsistency(ctx context.Context, j *job, archives []Made)
 			notes, err = v.notes(ctx, a.Archive)
 		}
 		if err == nil {
-			err = v.c.Put(ctx, volumePath(a.Archive), map[string]any{"notes": marks.WithConsistency(notes, a.Consistency.Value)}, nil)
+			err = v.c.PutSame(ctx, volumePath(a.Archive), map[string]any{"notes": marks.WithConsistency(notes, a.Consistency.Value)}, nil)
 		}
 		if err != nil && !pve.InDoubt(err) {
 			warn(a, err)

@@ -1,6 +1,11 @@
 package vzdump
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -9,6 +14,8 @@ import (
 	"pgregory.net/rapid"
 
 	marks "nixmox/builtins/internal/mark"
+	"nixmox/builtins/internal/pve"
+	"nixmox/engine/builtin"
 )
 
 // render does with a template what Proxmox does (generate_notes in
@@ -136,4 +143,36 @@ func FuzzForeignNotes(f *testing.F) {
 			t.Fatalf("%q lost its mark: %+v", notes, again)
 		}
 	})
+}
+
+// An open connection that Proxmox is just closing swallows a request: the
+// notes are looked at, and written once more over a connection of their own.
+func TestNotesThatWereNotWritten(t *testing.T) {
+	notes, writes := "as before", 0
+	proxmox := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			if writes++; writes == 1 {
+				panic(http.ErrAbortHandler)
+			}
+			var put struct{ Notes string }
+			if err := json.NewDecoder(r.Body).Decode(&put); err != nil {
+				t.Error(err)
+			}
+			notes = put.Notes
+		}
+		if err := json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"notes": notes}}); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer proxmox.Close()
+	c, err := pve.New(pve.Config{URL: proxmox.URL, TokenID: "nixmox@pve!runs", Token: pve.NewSecret("00000000-0000-0000-0000-000000000000"),
+		Fingerprint: strings.ReplaceAll(fmt.Sprintf("% X", sha256.Sum256(proxmox.Certificate().Raw)), " ", ":")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Archive{VolID: builtin.Now(builtin.VolID("backup:backup/vzdump-qemu-100-2026_01_01-00_00_00.vma.zst")), Node: "pve1", Storage: "backup"}
+	written, err := (&vzdump{c: c}).writeNotes(t.Context(), a, "marked")
+	if err != nil || written != "marked" || writes != 2 {
+		t.Errorf("%q after %d writes: %v", written, writes, err)
+	}
 }

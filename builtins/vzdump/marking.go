@@ -78,6 +78,23 @@ func (v *vzdump) notes(ctx context.Context, a Archive) (string, error) {
 	return volume.Notes, err
 }
 
+// writeNotes writes the notes of an archive and says what they are then. What
+// may or may not have been written is looked at, and written once more if not.
+func (v *vzdump) writeNotes(ctx context.Context, a Archive, notes string) (written string, err error) {
+	for _, put := range []func(context.Context, string, map[string]any, any) error{v.c.PutSame, v.c.Put} {
+		putErr := put(ctx, volumePath(a), map[string]any{"notes": notes}, nil)
+		if putErr != nil && !pve.InDoubt(putErr) {
+			return "", putErr
+		}
+		written, err = v.notes(ctx, a)
+		if err != nil || putErr == nil || written == notes {
+			return written, err
+		}
+		err = putErr
+	}
+	return "", err
+}
+
 func volumePath(a Archive) string {
 	return pve.Path("/nodes/%s/storage/%s/content/%s", string(a.Node), string(a.Storage), string(a.VolID.Value))
 }
@@ -136,19 +153,11 @@ func (v *vzdump) markVerified(ctx context.Context, a MarkArgs) (Archive, error) 
 		return Archive{}, err
 	}
 	wanted := marks.WithVerification(notes, a.Verified.Time, a.Verified.SHA256.Value)
-	putErr := v.c.Put(ctx, volumePath(listed), map[string]any{"notes": wanted}, nil)
-	if putErr != nil && !pve.InDoubt(putErr) {
-		return Archive{}, putErr
-	}
-	// Read back; after a lost answer this is what settles it.
-	written, err := v.notes(ctx, listed)
+	written, err := v.writeNotes(ctx, listed, wanted)
 	if err != nil {
 		return Archive{}, err
 	}
 	if written != wanted {
-		if putErr != nil {
-			return Archive{}, putErr
-		}
 		return Archive{}, builtin.Faultf(builtin.Failed, "%s: its notes were written, and read otherwise", a.what()).Saying(written).
 			Hinting("does something else write to them?")
 	}

@@ -59,7 +59,7 @@ func (v *vzdump) protect(ctx context.Context, a ProtectArgs) (Archive, error) {
 	if a.On {
 		flag = 1
 	}
-	putErr := v.c.Put(ctx, volumePath(listed), map[string]any{"protected": flag}, nil)
+	putErr := v.c.PutSame(ctx, volumePath(listed), map[string]any{"protected": flag}, nil)
 	if putErr != nil && !pve.InDoubt(putErr) {
 		return Archive{}, putErr
 	}

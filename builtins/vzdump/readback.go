@@ -78,10 +78,7 @@ func (v *vzdump) markAnew(ctx context.Context, j *job, a Archive) (Archive, erro
 	m.Consistency = a.Consistency.Value
 	notes := strings.NewReplacer("{{guestname}}", a.Guest.String(), "{{vmid}}", a.Guest.String(), "{{node}}", string(j.Node), "{{cluster}}", "").
 		Replace(notesText(j.Note, m))
-	if err := v.c.Put(ctx, volumePath(a), map[string]any{"notes": notes}, nil); err != nil && !pve.InDoubt(err) {
-		return a, err
-	}
-	written, err := v.notes(ctx, a)
+	written, err := v.writeNotes(ctx, a, notes)
 	if err != nil {
 		return a, err
 	}

@@ -80,6 +80,14 @@ func (c *Client) Put(ctx context.Context, path string, params map[string]any, ou
 	return c.once(ctx, http.MethodPut, path, nil, params, out)
 }
 
+// PutSame is Put of what is the same when it is done twice: a text that is
+// set, a flag. It may take a connection that is open and just being closed, so
+// more often than after Put nobody knows whether it was made: look, and Put.
+// A connection for each costs more than the change.
+func (c *Client) PutSame(ctx context.Context, path string, params map[string]any, out any) error {
+	return c.once(context.WithValue(ctx, sameKey{}, true), http.MethodPut, path, nil, params, out)
+}
+
 // Delete is Post with another method; its params travel in the query, where
 // Proxmox looks for them.
 func (c *Client) Delete(ctx context.Context, path string, params map[string]any, out any) error {

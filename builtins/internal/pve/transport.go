@@ -133,7 +133,7 @@ func (t *transport) send(req *http.Request) (json.RawMessage, error) {
 	}
 	senseless := func(err error) error { return &noAnswer{sent: true, err: err} }
 	pool := t.writes
-	if req.Method == http.MethodGet {
+	if req.Method == http.MethodGet || ctx.Value(sameKey{}) != nil {
 		pool = t.reads
 	}
 	res, err := pool.RoundTrip(req.WithContext(traced))
@@ -161,6 +161,9 @@ func (t *transport) send(req *http.Request) (json.RawMessage, error) {
 	}
 	return data, nil
 }
+
+// sameKey marks, in a request's context, a change that may be made twice.
+type sameKey struct{}
 
 // answerKey finds, in a request's context, the *json.RawMessage that RoundTrip
 // leaves the answer's data in. The answer's body would be decoded three times
