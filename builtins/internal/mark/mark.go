@@ -37,8 +37,6 @@ type Mark struct {
 // markStart begins a mark: at the start of the line or after a space.
 const markStart = "nixmox: v=1 "
 
-var markToken = regexp.MustCompile(`^([a-z][a-z0-9]*)=([A-Za-z0-9._:%+-]+)$`)
-
 // String is the mark as it stands in the notes.
 func (m Mark) String() string {
 	s := markStart + "run=" + escapeValue(m.Run)
@@ -69,27 +67,68 @@ func Parse(notes string) (Mark, bool) {
 	if start < 0 {
 		return Mark{}, false
 	}
-	values := map[string]string{}
+	var m Mark
+	var verified, sum string
+	var few [8]string
+	seen := few[:0]
 	for token := range strings.SplitSeq(notes[start+len("nixmox: "):end], " ") {
-		found := markToken.FindStringSubmatch(token)
-		if found == nil {
+		key, escaped, ok := cutToken(token)
+		if !ok || slices.Contains(seen, key) {
 			return Mark{}, false
 		}
-		value, err := unescapeValue(found[2])
-		if _, twice := values[found[1]]; twice || err != nil {
+		seen = append(seen, key)
+		value, err := unescapeValue(escaped)
+		if err != nil {
 			return Mark{}, false
 		}
-		values[found[1]] = value
+		switch key {
+		case "run":
+			m.Run = value
+		case "place":
+			m.Place = value
+		case "playbook":
+			m.Playbook = value
+		case "consistency":
+			m.Consistency = value
+		case "verified":
+			verified = value
+		case "sha256":
+			sum = value
+		}
 	}
-	m := Mark{Run: values["run"], Place: values["place"], Playbook: values["playbook"], Consistency: values["consistency"]}
 	if m.Run == "" {
 		return Mark{}, false
 	}
 	// A verification that cannot be read is none: then nobody relies on it.
-	if at, err := time.Parse(time.RFC3339, values["verified"]); err == nil && values["sha256"] != "" {
-		m.Verified, m.SHA256 = at.UTC(), values["sha256"]
+	if at, err := time.Parse(time.RFC3339, verified); err == nil && sum != "" {
+		m.Verified, m.SHA256 = at.UTC(), sum
 	}
 	return m, true
+}
+
+// cutToken takes a token of a mark apart, which is
+// [a-z][a-z0-9]*=[A-Za-z0-9._:%+-]+. Every archive of every list comes by here.
+func cutToken(token string) (key, escaped string, ok bool) {
+	key, escaped, ok = strings.Cut(token, "=")
+	if !ok || key == "" || key[0] < 'a' || key[0] > 'z' || escaped == "" {
+		return "", "", false
+	}
+	for i := range len(key) {
+		if c := key[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return "", "", false
+		}
+	}
+	for i := range len(escaped) {
+		if c := escaped[i]; c != '%' && !plain(c) {
+			return "", "", false
+		}
+	}
+	return key, escaped, true
+}
+
+// plain reports whether a value may hold the byte as it is.
+func plain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("._:+-", c) >= 0
 }
 
 // WithVerification is notes with the verification in their mark replaced, or
@@ -132,7 +171,7 @@ func escapeValue(s string) string {
 	for i := range len(s) {
 		c := s[i]
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("._:+-", c) >= 0:
+		case plain(c):
 			b.WriteByte(c)
 		default:
 			fmt.Fprintf(&b, "%%%02X", c)
@@ -144,6 +183,9 @@ func escapeValue(s string) string {
 var percentByte = regexp.MustCompile(`%[0-9A-F]{2}`)
 
 func unescapeValue(s string) (string, error) {
+	if strings.IndexByte(s, '%') < 0 {
+		return s, nil
+	}
 	if strings.Count(s, "%") != len(percentByte.FindAllString(s, -1)) {
 		return "", fmt.Errorf("%q is not escaped as this package does", s)
 	}
