@@ -59,9 +59,10 @@ const (
 	startTime = 30 * time.Second
 	// loadTime is how long the top level of a playbook may run, whoever loads it.
 	loadTime = time.Minute
-	// watchEvery is how often its memory is looked at; what it can allocate
-	// meanwhile is bounded by what a core can touch.
-	watchEvery = 10 * time.Millisecond
+	// Its memory is looked at as often as it could have used up what is left of
+	// it: fastest is more than what two cores touch, in bytes a second.
+	fastest                 = 8 << 30
+	watchOften, watchRarely = 5 * time.Millisecond, 100 * time.Millisecond
 	// lastWords bounds what is kept of the child's standard error.
 	lastWords = 16 << 10
 )
@@ -222,22 +223,25 @@ func (p *process) watch() {
 	if p.o.Memory == 0 {
 		return
 	}
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
+	limit := p.begins + unread + p.o.Memory
+	wait := time.NewTimer(watchOften)
+	defer wait.Stop()
 	for {
 		select {
 		case <-p.died:
 			return
-		case <-tick.C:
+		case <-wait.C:
 		}
 		_, resident, err := memoryOf(strconv.Itoa(p.cmd.Process.Pid))
 		if err != nil {
 			return // it is gone, or there is no /proc, and the address space is the limit
 		}
-		if resident > p.begins+unread+p.o.Memory {
+		if resident > limit {
 			p.kill(outOfMemory(p.o.Memory))
 			return
 		}
+		left := time.Duration(float64(limit-resident) / fastest * float64(time.Second))
+		wait.Reset(min(max(left, watchOften), watchRarely))
 	}
 }
 
