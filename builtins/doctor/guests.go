@@ -3,12 +3,12 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"nixmox/builtins/internal/mark"
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -168,8 +168,8 @@ type guestConfig struct {
 }
 
 var (
-	diskKey  = regexp.MustCompile(`^(ide|sata|scsi|virtio|efidisk|tpmstate)\d+$`)
-	mountKey = regexp.MustCompile(`^mp\d+$`)
+	diskKey  = pattern.Of(`^(ide|sata|scsi|virtio|efidisk|tpmstate)\d+$`)
+	mountKey = pattern.Of(`^mp\d+$`)
 )
 
 // leftOut: of a VM the disks with backup=0; of a container bind and device
@@ -181,9 +181,9 @@ func (c *guestConfig) leftOut() []string {
 		volume, options, _ := strings.Cut(text, ",")
 		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
 		switch {
-		case c.guest.Type == "qemu" && diskKey.MatchString(key) && has("backup=0") && !has("media=cdrom"):
+		case c.guest.Type == "qemu" && diskKey().MatchString(key) && has("backup=0") && !has("media=cdrom"):
 			out = append(out, key+" (backup=0)")
-		case c.guest.Type != "lxc" || !mountKey.MatchString(key):
+		case c.guest.Type != "lxc" || !mountKey().MatchString(key):
 		case strings.HasPrefix(volume, "/"):
 			out = append(out, fmt.Sprintf("%s (%s of the host)", key, volume))
 		case !has("backup=1"):

@@ -2,26 +2,27 @@ package lab
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // The formats of Proxmox's schema that the lab's methods use. Each says what
 // is wrong with a value in Proxmox's words, "" if nothing is.
 
 var (
-	storageID = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]$`)
-	nodeName  = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-]*[a-zA-Z0-9])?$`)
-	poolID    = regexp.MustCompile(`^[A-Za-z0-9.\-_]+(?:/[A-Za-z0-9.\-_]+)*$`)
-	configID  = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_\-]+$`)
-	vmidText  = regexp.MustCompile(`^[1-9][0-9]{2,8}$`)
-	listSplit = regexp.MustCompile(`[,;\s\x00]+`)
+	storageID = pattern.Of(`^[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]$`)
+	nodeName  = pattern.Of(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-]*[a-zA-Z0-9])?$`)
+	poolID    = pattern.Of(`^[A-Za-z0-9.\-_]+(?:/[A-Za-z0-9.\-_]+)*$`)
+	configID  = pattern.Of(`^[a-zA-Z][a-zA-Z0-9_\-]+$`)
+	vmidText  = pattern.Of(`^[1-9][0-9]{2,8}$`)
+	listSplit = pattern.Of(`[,;\s\x00]+`)
 )
 
 func splitList(s string) []string {
 	var out []string
-	for _, x := range listSplit.Split(s, -1) {
+	for _, x := range listSplit().Split(s, -1) {
 		if x != "" {
 			out = append(out, x)
 		}
@@ -30,28 +31,28 @@ func splitList(s string) []string {
 }
 
 func storageFormat(s string) string {
-	if !storageID.MatchString(s) {
+	if !storageID().MatchString(s) {
 		return fmt.Sprintf("storage ID '%s' contains illegal characters", s)
 	}
 	return ""
 }
 
 func nodeFormat(s string) string {
-	if !nodeName.MatchString(s) {
+	if !nodeName().MatchString(s) {
 		return "value does not look like a valid node name"
 	}
 	return ""
 }
 
 func configFormat(s string) string {
-	if !configID.MatchString(s) {
+	if !configID().MatchString(s) {
 		return fmt.Sprintf("invalid configuration ID '%s'", s)
 	}
 	return ""
 }
 
 func poolFormat(s string) string {
-	if !poolID.MatchString(s) {
+	if !poolID().MatchString(s) {
 		return fmt.Sprintf("value '%s' does not look like a valid poolid", s)
 	}
 	return ""
@@ -59,7 +60,7 @@ func poolFormat(s string) string {
 
 func vmidListFormat(s string) string {
 	for _, id := range splitList(s) {
-		if !vmidText.MatchString(id) {
+		if !vmidText().MatchString(id) {
 			return "value does not look like a valid VM ID"
 		}
 	}

@@ -3,10 +3,11 @@ package lab
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // options are the entries of a configuration that can be set, beside digest,
@@ -91,11 +92,11 @@ func putConfig(typ string) func(*call) (any, error) {
 	}
 }
 
-var newDisk = regexp.MustCompile(`^rpool:(\d+)(,.*)?$`)
+var newDisk = pattern.Of(`^rpool:(\d+)(,.*)?$`)
 
 // configValue is a value as Proxmox writes it: a new disk gets its volume.
 func (g *guest) configValue(key, text string) any {
-	if m := newDisk.FindStringSubmatch(text); m != nil && diskKey.MatchString(key) {
+	if m := newDisk().FindStringSubmatch(text); m != nil && diskKey().MatchString(key) {
 		prefix := map[string]string{"qemu": "vm", "lxc": "subvol"}[g.Type]
 		n := 0
 		for strings.Contains(g.configText(), fmt.Sprintf("rpool:%s-%d-disk-%d", prefix, g.VMID, n)) {
@@ -119,12 +120,12 @@ func (g *guest) configValue(key, text string) any {
 
 // atOnce are the options that take effect while a guest runs; the others wait
 // for its next start.
-var atOnce = regexp.MustCompile(`^(?:name|description|tags|onboot|startup|protection|hookscript|lock|(?:net|scsi|virtio|sata|usb|unused|mp)\d+)$`)
+var atOnce = pattern.Of(`^(?:name|description|tags|onboot|startup|protection|hookscript|lock|(?:net|scsi|virtio|sata|usb|unused|mp)\d+)$`)
 
 // change makes one change of the configuration, now or at the next start. A
 // disk that is taken away stays as an unused one; an unused one is destroyed.
 func (g *guest) change(key string, value any) {
-	hot := !g.Running || atOnce.MatchString(key) || g.Type == "lxc" && slices.Contains([]string{"memory", "swap", "cores", "cpulimit", "cpuunits"}, key)
+	hot := !g.Running || atOnce().MatchString(key) || g.Type == "lxc" && slices.Contains([]string{"memory", "swap", "cores", "cpulimit", "cpuunits"}, key)
 	if !hot {
 		if fmt.Sprint(g.Config[key]) == fmt.Sprint(value) && value != nil {
 			delete(g.Pending, key)
@@ -141,7 +142,7 @@ func (g *guest) change(key string, value any) {
 
 func (g *guest) apply(key string, value any) {
 	old := fmt.Sprint(g.Config[key])
-	if volid, _, _ := strings.Cut(old, ","); diskLine.MatchString(old) && !strings.HasPrefix(key, "unused") && !strings.HasPrefix(fmt.Sprint(value), volid) {
+	if volid, _, _ := strings.Cut(old, ","); diskLine().MatchString(old) && !strings.HasPrefix(key, "unused") && !strings.HasPrefix(fmt.Sprint(value), volid) {
 		n := 0
 		for g.Config[fmt.Sprintf("unused%d", n)] != nil {
 			n++

@@ -3,10 +3,11 @@ package lab
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // Cloning, migrating, resizing and destroying, in the words of PVE::API2::Qemu,
@@ -70,7 +71,7 @@ func (l *Lab) cloneProblem(g *guest, j *guestJob) string {
 	return ""
 }
 
-var ownVolume = regexp.MustCompile(`rpool:(?:vm|base|subvol|basevol)-\d+-`)
+var ownVolume = pattern.Of(`rpool:(?:vm|base|subvol|basevol)-\d+-`)
 
 func beginClone(l *Lab, t *task, g *guest, j *guestJob) string {
 	if wrong := l.cloneProblem(g, j); wrong != "" {
@@ -89,12 +90,12 @@ func beginClone(l *Lab, t *task, g *guest, j *guestJob) string {
 			continue
 		}
 		if text, isText := value.(string); isText {
-			value = ownVolume.ReplaceAllString(text, fmt.Sprintf("rpool:%s-%d-", own, j.NewID))
+			value = ownVolume().ReplaceAllString(text, fmt.Sprintf("rpool:%s-%d-", own, j.NewID))
 		}
 		n.Config[key] = value
 	}
 	if mac, ok := n.Config["net0"].(string); ok {
-		n.Config["net0"] = macText.ReplaceAllString(mac, fmt.Sprintf("BC:24:11:FF:%02X:%02X", j.NewID>>8&255, j.NewID&255))
+		n.Config["net0"] = macText().ReplaceAllString(mac, fmt.Sprintf("BC:24:11:FF:%02X:%02X", j.NewID>>8&255, j.NewID&255))
 	}
 	name := j.Name
 	if name == "" && g.Type == "qemu" {
@@ -117,7 +118,7 @@ func beginClone(l *Lab, t *task, g *guest, j *guestJob) string {
 	return ""
 }
 
-var macText = regexp.MustCompile(`(?:[0-9A-F]{2}:){5}[0-9A-F]{2}`)
+var macText = pattern.Of(`(?:[0-9A-F]{2}:){5}[0-9A-F]{2}`)
 
 func finishClone(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) string {
 	n := l.st.guest(j.NewID)
@@ -325,7 +326,7 @@ func finishResize(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) string {
 	if size%gib == 0 {
 		text = fmt.Sprintf("%dG", size/gib)
 	}
-	g.Config[j.Disk] = sizeOption.ReplaceAllStringFunc(line, func(old string) string {
+	g.Config[j.Disk] = sizeOption().ReplaceAllStringFunc(line, func(old string) string {
 		prefix, _, _ := strings.Cut(old, "size=")
 		return prefix + "size=" + text
 	})

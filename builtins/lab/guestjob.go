@@ -2,11 +2,12 @@ package lab
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // guestJob is what a task does to a guest. Like the task it is data only.
@@ -151,10 +152,10 @@ func (l *Lab) spoiled(t *task, at time.Time) bool {
 	return true
 }
 
-var resizeText = regexp.MustCompile(`^\+?\d+(\.\d+)?[KMGT]?$`)
+var resizeText = pattern.Of(`^\+?\d+(\.\d+)?[KMGT]?$`)
 
 func sizeFormat(s string) string {
-	if !resizeText.MatchString(s) {
+	if !resizeText().MatchString(s) {
 		return "value does not match the regex pattern"
 	}
 	return ""
@@ -163,7 +164,7 @@ func sizeFormat(s string) string {
 // disk is an entry of a configuration that names a volume of a storage.
 type disk struct{ key, volid string }
 
-var diskKey = regexp.MustCompile(`^(?:(?:ide|sata|scsi|virtio|efidisk|tpmstate|mp|unused)\d+|rootfs)$`)
+var diskKey = pattern.Of(`^(?:(?:ide|sata|scsi|virtio|efidisk|tpmstate|mp|unused)\d+|rootfs)$`)
 
 // disksOf are the volumes of a configuration, by key.
 func disksOf(config map[string]any) []disk {
@@ -171,7 +172,7 @@ func disksOf(config map[string]any) []disk {
 	for key, value := range config {
 		text := fmt.Sprint(value)
 		volid, _, _ := strings.Cut(text, ",")
-		if diskKey.MatchString(key) && diskLine.MatchString(text) {
+		if diskKey().MatchString(key) && diskLine().MatchString(text) {
 			out = append(out, disk{key, volid})
 		}
 	}

@@ -2,11 +2,12 @@ package lab
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // haResource is a guest that the cluster keeps running.
@@ -18,10 +19,10 @@ type haResource struct {
 	MaxRelocate int64
 }
 
-var sidGrammar = regexp.MustCompile(`^(?:(vm|ct):)?([1-9][0-9]{2,8})$`)
+var sidGrammar = pattern.Of(`^(?:(vm|ct):)?([1-9][0-9]{2,8})$`)
 
 func sidFormat(s string) string {
-	if !sidGrammar.MatchString(s) {
+	if !sidGrammar().MatchString(s) {
 		return fmt.Sprintf("value '%s' does not look like a valid HA resource ID or VM ID", s)
 	}
 	return ""
@@ -29,7 +30,7 @@ func sidFormat(s string) string {
 
 // sid writes a guest's id as the HA stack does; a bare VMID will do.
 func (c *call) sid(text string) (string, *guest, error) {
-	m := sidGrammar.FindStringSubmatch(text)
+	m := sidGrammar().FindStringSubmatch(text)
 	if m == nil {
 		return "", nil, badParameter("sid", "%s", "invalid format - "+sidFormat(text))
 	}

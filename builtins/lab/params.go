@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // params are a request's parameters, whichever way they came: every value as
@@ -173,7 +174,7 @@ func (s param) takes(name string) bool {
 	return s.name == name
 }
 
-var integerText = regexp.MustCompile(`^-?\d+$`)
+var integerText = pattern.Of(`^-?\d+$`)
 
 func (s param) wrong(values []string) string {
 	if s.kind == list {
@@ -185,7 +186,7 @@ func (s param) wrong(values []string) string {
 	case integer:
 		n, err := strconv.ParseInt(v, 10, 64)
 		switch {
-		case err != nil || !integerText.MatchString(v):
+		case err != nil || !integerText().MatchString(v):
 			return fmt.Sprintf("type check ('integer') failed - got '%s'", v)
 		case n < s.min:
 			return fmt.Sprintf("value must have a minimum value of %d", s.min)

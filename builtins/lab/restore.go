@@ -6,12 +6,12 @@ import (
 	"io"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/lab/archive"
 	"nixmox/builtins/lab/archive/archivetest"
 )
@@ -63,7 +63,7 @@ func (c *call) restore(typ, from string) (any, error) {
 			job.Storage = "local" // whatever the archive's container was on
 		}
 		for key := range p {
-			if key == "rootfs" || mountPoint.MatchString(key) {
+			if key == "rootfs" || mountPoint().MatchString(key) {
 				if job.Disks == nil {
 					job.Disks = map[string]string{}
 				}
@@ -82,7 +82,7 @@ func (c *call) restore(typ, from string) (any, error) {
 	return t.upid(), nil
 }
 
-var mountPoint = regexp.MustCompile(`^mp\d+$`)
+var mountPoint = pattern.Of(`^mp\d+$`)
 
 // backupVolume is the backup that a request names by its volume id.
 func (c *call) backupVolume(volid string) (*volume, error) {
@@ -158,7 +158,7 @@ func (l *Lab) restoreStep(t *task, g *guest, at time.Time) string {
 	from := parseConfig(config)
 	if j.Step++; j.Step == 1 {
 		if j.Over { // what it had is gone from here on
-			maps.DeleteFunc(g.Config, func(_ string, x any) bool { s, _ := x.(string); return diskLine.MatchString(s) })
+			maps.DeleteFunc(g.Config, func(_ string, x any) bool { s, _ := x.(string); return diskLine().MatchString(s) })
 			g.Snapshots, g.Lock = nil, "create"
 		}
 		t.sayRestoreBegins(v, config)
@@ -203,7 +203,7 @@ func (l *Lab) allocate(t *task, g *guest, from map[string]any) string {
 	keys := slices.Sorted(maps.Keys(from))
 	if j.Disks != nil {
 		for _, key := range keys {
-			if _, given := j.Disks[key]; key == "rootfs" && !given || mountPoint.MatchString(key) && !given {
+			if _, given := j.Disks[key]; key == "rootfs" && !given || mountPoint().MatchString(key) && !given {
 				delete(g.Config, key)
 			}
 		}
@@ -211,13 +211,13 @@ func (l *Lab) allocate(t *task, g *guest, from map[string]any) string {
 	n := 0
 	for _, key := range keys {
 		line, _ := from[key].(string)
-		if strings.HasPrefix(line, "/") && mountPoint.MatchString(key) && j.Disks == nil {
+		if strings.HasPrefix(line, "/") && mountPoint().MatchString(key) && j.Disks == nil {
 			if t.User != rootUser {
 				return fmt.Sprintf("restoring '%s' to bind mount is only possible for root", key)
 			}
 			continue
 		}
-		m := diskLine.FindStringSubmatch(line)
+		m := diskLine().FindStringSubmatch(line)
 		if m == nil || g.Config[key] == nil {
 			continue
 		}
@@ -256,9 +256,9 @@ func (l *Lab) allocate(t *task, g *guest, from map[string]any) string {
 	}
 	if j.Unique {
 		for _, key := range slices.Sorted(maps.Keys(g.Config)) {
-			if line, ok := g.Config[key].(string); ok && netKey.MatchString(key) {
+			if line, ok := g.Config[key].(string); ok && netKey().MatchString(key) {
 				i, _ := strconv.Atoi(key[3:])
-				g.Config[key] = macAddress.ReplaceAllString(line, fmt.Sprintf("BC:24:11:%02X:%02X:%02X", 0x80|g.VMID>>16&127, g.VMID>>8&255, (g.VMID+i)&255))
+				g.Config[key] = macAddress().ReplaceAllString(line, fmt.Sprintf("BC:24:11:%02X:%02X:%02X", 0x80|g.VMID>>16&127, g.VMID>>8&255, (g.VMID+i)&255))
 			}
 		}
 		if g.Config["smbios1"] != nil {
@@ -272,8 +272,8 @@ func (l *Lab) allocate(t *task, g *guest, from map[string]any) string {
 }
 
 var (
-	netKey     = regexp.MustCompile(`^net\d+$`)
-	macAddress = regexp.MustCompile(`(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}`)
+	netKey     = pattern.Of(`^net\d+$`)
+	macAddress = pattern.Of(`(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}`)
 )
 
 // read gives the configuration in an archive, and what is wrong with it: as a
@@ -338,7 +338,7 @@ func (t *task) sayRestoreBegins(v *volume, config string) {
 	n := 0
 	for _, line := range strings.Split(config, "\n") {
 		key, value, _ := strings.Cut(line, ": ")
-		if size := diskSize(value); diskLine.MatchString(value) && size > 0 {
+		if size := diskSize(value); diskLine().MatchString(value) && size > 0 {
 			n++
 			t.say("DEV: dev_id=%d size: %d devname: drive-%s", n, size, key)
 		}

@@ -2,10 +2,11 @@ package lab
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // task is a worker of Proxmox's: something that takes time, with a log and an
@@ -131,12 +132,12 @@ func (l *Lab) runTask(t *task) {
 	}
 }
 
-var upidText = regexp.MustCompile(`^UPID:([a-zA-Z0-9](?:[a-zA-Z0-9\-]*[a-zA-Z0-9])?):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):([^:\s]+):([^:\s]*):([^:\s]+):$`)
+var upidText = pattern.Of(`^UPID:([a-zA-Z0-9](?:[a-zA-Z0-9\-]*[a-zA-Z0-9])?):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):([^:\s]+):([^:\s]*):([^:\s]+):$`)
 
 // findTask finds the task that a request names.
 func (c *call) findTask() (*task, error) {
 	upid := c.v("upid")
-	m := upidText.FindStringSubmatch(upid)
+	m := upidText().FindStringSubmatch(upid)
 	if m == nil {
 		return nil, badParameter("upid", "unable to parse worker upid")
 	}

@@ -5,10 +5,11 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // user is somebody who may ask, by password or through tokens. What root@pam
@@ -31,13 +32,13 @@ type apiToken struct {
 }
 
 var (
-	userGrammar  = regexp.MustCompile(`^[^\s:/]+@[A-Za-z][A-Za-z0-9.\-_]+$`)
-	tokenGrammar = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.\-_]+$`)
-	roleGrammar  = regexp.MustCompile(`^[A-Za-z0-9.\-_]+$`)
+	userGrammar  = pattern.Of(`^[^\s:/]+@[A-Za-z][A-Za-z0-9.\-_]+$`)
+	tokenGrammar = pattern.Of(`^[A-Za-z][A-Za-z0-9.\-_]+$`)
+	roleGrammar  = pattern.Of(`^[A-Za-z0-9.\-_]+$`)
 )
 
 func userFormat(s string) string {
-	if !userGrammar.MatchString(s) {
+	if !userGrammar().MatchString(s) {
 		return fmt.Sprintf("value '%s' does not look like a valid user name", s)
 	}
 	return ""
@@ -229,7 +230,7 @@ func postToken(c *call) (any, error) {
 		return nil, err
 	}
 	id := c.v("tokenid")
-	if !tokenGrammar.MatchString(id) {
+	if !tokenGrammar().MatchString(id) {
 		return nil, badParameter("tokenid", "value does not match the regex pattern")
 	}
 	full := u.ID + "!" + id
@@ -335,7 +336,7 @@ func getRoles(c *call) (any, error) {
 
 func postRole(c *call) (any, error) {
 	id := c.params.str("roleid")
-	if !roleGrammar.MatchString(id) {
+	if !roleGrammar().MatchString(id) {
 		return nil, badParameter("roleid", "invalid format - value '%s' does not look like a valid role name\n", id)
 	}
 	if _, exists := c.st.rolePrivileges(id); exists {

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/lab/archive"
 )
 
@@ -91,13 +91,13 @@ func archiveBase(g *guest, at time.Time) string {
 // The names that Proxmox's dir plugin knows (PVE::Storage::Plugin,
 // parse_volname). None lets a slash into the last part.
 var (
-	backupName  = regexp.MustCompile(`^backup/([^/]+\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst))?))$`)
-	isoName     = regexp.MustCompile(`^iso/([^/]+\.(?i:iso|img))$`)
-	pbsName     = regexp.MustCompile(`^backup/(vm|ct)/([1-9][0-9]{2,8})/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$`)
-	vztmplName  = regexp.MustCompile(`^vztmpl/([^/]+\.tar\.(?:gz|xz|zst|bz2))$`)
-	diskName    = regexp.MustCompile(`^(vm|base|subvol|basevol)-([1-9][0-9]{2,8})-disk-[0-9]+$`)
-	vzdumpName  = regexp.MustCompile(`^vzdump-(qemu|lxc|openvz)-([1-9][0-9]{2,8})-(?:(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.)?.*$`)
-	archiveTail = regexp.MustCompile(`\.((?:tar|vma)(?:\.(?:gz|lzo|zst))?|tgz)$`)
+	backupName  = pattern.Of(`^backup/([^/]+\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst))?))$`)
+	isoName     = pattern.Of(`^iso/([^/]+\.(?i:iso|img))$`)
+	pbsName     = pattern.Of(`^backup/(vm|ct)/([1-9][0-9]{2,8})/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$`)
+	vztmplName  = pattern.Of(`^vztmpl/([^/]+\.tar\.(?:gz|xz|zst|bz2))$`)
+	diskName    = pattern.Of(`^(vm|base|subvol|basevol)-([1-9][0-9]{2,8})-disk-[0-9]+$`)
+	vzdumpName  = pattern.Of(`^vzdump-(qemu|lxc|openvz)-([1-9][0-9]{2,8})-(?:(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.)?.*$`)
+	archiveTail = pattern.Of(`\.((?:tar|vma)(?:\.(?:gz|lzo|zst))?|tgz)$`)
 )
 
 // volume is a thing on a storage.
@@ -123,7 +123,7 @@ func (v *volume) id() string { return v.store.Name + ":" + v.name }
 func (l *Lab) parseVolume(s *storage, node, name string) (*volume, error) {
 	v := &volume{store: s, name: name}
 	if s.Type == "pbs" {
-		m := pbsName.FindStringSubmatch(name)
+		m := pbsName().FindStringSubmatch(name)
 		if m == nil {
 			return nil, serverError("unable to parse PBS volume name '%s'", name)
 		}
@@ -138,7 +138,7 @@ func (l *Lab) parseVolume(s *storage, node, name string) (*volume, error) {
 		return v, nil
 	}
 	if !s.keepsFiles() {
-		m := diskName.FindStringSubmatch(name)
+		m := diskName().FindStringSubmatch(name)
 		if m == nil {
 			return nil, serverError("unable to parse zfs volume name '%s'", name)
 		}
@@ -151,21 +151,21 @@ func (l *Lab) parseVolume(s *storage, node, name string) (*volume, error) {
 	}
 	dir := l.mountOf(s, node)
 	switch {
-	case backupName.MatchString(name):
-		base := backupName.FindStringSubmatch(name)[1]
+	case backupName().MatchString(name):
+		base := backupName().FindStringSubmatch(name)[1]
 		v.content, v.file = "backup", filepath.Join(dir, "dump", base)
-		v.format = archiveTail.FindStringSubmatch(base)[1]
-		if m := vzdumpName.FindStringSubmatch(base); m != nil {
+		v.format = archiveTail().FindStringSubmatch(base)[1]
+		if m := vzdumpName().FindStringSubmatch(base); m != nil {
 			v.subtype = m[1]
 			v.vmid, _ = strconv.Atoi(m[2])
 			if t, err := time.Parse("2006_01_02-15_04_05", m[3]); err == nil {
 				v.ctime, v.standard = t.Unix(), true
 			}
 		}
-	case isoName.MatchString(name):
-		v.content, v.format, v.file = "iso", "iso", filepath.Join(dir, "template/iso", isoName.FindStringSubmatch(name)[1])
-	case vztmplName.MatchString(name):
-		base := vztmplName.FindStringSubmatch(name)[1]
+	case isoName().MatchString(name):
+		v.content, v.format, v.file = "iso", "iso", filepath.Join(dir, "template/iso", isoName().FindStringSubmatch(name)[1])
+	case vztmplName().MatchString(name):
+		base := vztmplName().FindStringSubmatch(name)[1]
 		v.content, v.format, v.file = "vztmpl", "t"+strings.TrimPrefix(filepath.Ext(base), "."), filepath.Join(dir, "template/cache", base)
 	default:
 		return nil, serverError("unable to parse directory volume name '%s'", name)
@@ -209,7 +209,7 @@ func (v *volume) remove() error {
 
 // logPath is where the log of an archive is: beside it, without its endings.
 func logPath(file string) string {
-	return archiveTail.ReplaceAllString(file, "") + ".log"
+	return archiveTail().ReplaceAllString(file, "") + ".log"
 }
 
 // fileFormat is how the file is really packed.
@@ -268,7 +268,7 @@ func (l *Lab) volumes(s *storage, node string) []*volume {
 	return list
 }
 
-var diskLine = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9\-_.]*):((?:vm|base|subvol|basevol)-\d+-disk-\d+)(?:,|$)`)
+var diskLine = pattern.Of(`^([a-zA-Z][a-zA-Z0-9\-_.]*):((?:vm|base|subvol|basevol)-\d+-disk-\d+)(?:,|$)`)
 
 // disks lists the volumes of the node's guests on a storage of blocks.
 func (l *Lab) disks(s *storage, node string) []*volume {
@@ -279,7 +279,7 @@ func (l *Lab) disks(s *storage, node string) []*volume {
 		}
 		for _, value := range g.Config {
 			text, _ := value.(string)
-			m := diskLine.FindStringSubmatch(text)
+			m := diskLine().FindStringSubmatch(text)
 			if m == nil || m[1] != s.Name {
 				continue
 			}
@@ -295,11 +295,11 @@ func (l *Lab) disks(s *storage, node string) []*volume {
 	return list
 }
 
-var sizeOption = regexp.MustCompile(`(?:^|,)size=(\d+)([MG])\b`)
+var sizeOption = pattern.Of(`(?:^|,)size=(\d+)([MG])\b`)
 
 // diskSize is the size that a line of a configuration declares.
 func diskSize(line string) int64 {
-	m := sizeOption.FindStringSubmatch(line)
+	m := sizeOption().FindStringSubmatch(line)
 	if m == nil {
 		return 0
 	}

@@ -3,11 +3,12 @@ package lab
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // vzdumpParams are the parameters of POST /nodes/{node}/vzdump.
@@ -180,7 +181,7 @@ func (c *call) included(all bool) (here, elsewhere []int) {
 	return here, elsewhere
 }
 
-var bareWord = regexp.MustCompile(`^[\w!%+,\-./:@^]+$`)
+var bareWord = pattern.Of(`^[\w!%+,\-./:@^]+$`)
 
 // vzdumpCommand is the command line that the log begins with. Proxmox's order
 // of options is that of a hash; this one is sorted.
@@ -196,7 +197,7 @@ func (c *call) vzdumpCommand() string {
 			if b, ok := parseBool(v); ok && c.isBool(name) {
 				v = strconv.Itoa(bit(b))
 			}
-			if !bareWord.MatchString(v) {
+			if !bareWord().MatchString(v) {
 				v = "'" + strings.ReplaceAll(v, "'", `'\''`) + "'"
 			}
 			words = append(words, "--"+name, v)
@@ -210,8 +211,8 @@ func (c *call) isBool(name string) bool {
 }
 
 var (
-	notesEscape   = regexp.MustCompile(`\\(.)`)
-	notesVariable = regexp.MustCompile(`\{\{([^\s{}]+)\}\}`)
+	notesEscape   = pattern.Of(`\\(.)`)
+	notesVariable = pattern.Of(`\{\{([^\s{}]+)\}\}`)
 )
 
 // checkNotesTemplate is verify_notes_template of PVE::VZDump.
@@ -220,12 +221,12 @@ func checkNotesTemplate(t string) string {
 		return "contains a line feed"
 	}
 	var bad []string
-	for _, m := range notesEscape.FindAllStringSubmatchIndex(t, -1) {
+	for _, m := range notesEscape().FindAllStringSubmatchIndex(t, -1) {
 		if ch := t[m[2]:m[3]]; ch != "n" && ch != `\` {
 			bad = append(bad, fmt.Sprintf("escape sequence '\\%s' at char %d", ch, m[0]))
 		}
 	}
-	for _, m := range notesVariable.FindAllStringSubmatchIndex(t, -1) {
+	for _, m := range notesVariable().FindAllStringSubmatchIndex(t, -1) {
 		switch name := t[m[2]:m[3]]; name {
 		case "cluster", "guestname", "node", "vmid":
 		default:
@@ -240,7 +241,7 @@ func checkNotesTemplate(t string) string {
 
 // notesFor fills in the template for a guest.
 func notesFor(template string, g *guest) string {
-	text := notesEscape.ReplaceAllStringFunc(template, func(s string) string {
+	text := notesEscape().ReplaceAllStringFunc(template, func(s string) string {
 		if s == `\n` {
 			return "\n"
 		}

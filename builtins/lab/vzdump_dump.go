@@ -5,10 +5,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // dump is the backup of one guest, while it is made.
@@ -189,7 +190,7 @@ func (l *Lab) sayPrepared(t *task, g *guest) {
 	}
 }
 
-var mountPath = regexp.MustCompile(`,mp=([^,]+)`)
+var mountPath = pattern.Of(`,mp=([^,]+)`)
 
 // sayGuest names the guest and what of it is backed up.
 func (t *task) sayGuest(g *guest) {
@@ -198,9 +199,9 @@ func (t *task) sayGuest(g *guest) {
 		t.say("INFO: including mount point rootfs ('/') in backup")
 		for _, key := range slices.Sorted(maps.Keys(g.Config)) {
 			line, _ := g.Config[key].(string)
-			path := mountPath.FindStringSubmatch(line)
+			path := mountPath().FindStringSubmatch(line)
 			switch {
-			case !mountPoint.MatchString(key) || path == nil:
+			case !mountPoint().MatchString(key) || path == nil:
 			case strings.HasPrefix(line, "/dev/"):
 				t.say("INFO: excluding device mount point %s ('%s') from backup (not a volume)", key, path[1])
 			case strings.HasPrefix(line, "/"):
@@ -215,7 +216,7 @@ func (t *task) sayGuest(g *guest) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(g.Config)) {
 		line, _ := g.Config[key].(string)
-		if !diskLine.MatchString(line) {
+		if !diskLine().MatchString(line) {
 			continue
 		}
 		volid, _, _ := strings.Cut(line, ",")
@@ -223,7 +224,7 @@ func (t *task) sayGuest(g *guest) {
 			t.say("INFO: exclude disk '%s' '%s' (backup=no)", key, volid)
 			continue
 		}
-		size := sizeOption.FindStringSubmatch(line)
+		size := sizeOption().FindStringSubmatch(line)
 		t.say("INFO: include disk '%s' '%s' %s%s", key, volid, size[1], size[2])
 	}
 }

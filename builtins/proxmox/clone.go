@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -36,14 +36,14 @@ type GuestName string
 // Describe names the type and its grammar.
 func (GuestName) Describe() (string, string) { return "guest name", "a DNS name" }
 
-var guestNameGrammar = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
+var guestNameGrammar = pattern.Of(`^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
 
 // Pattern is the grammar of the name.
-func (GuestName) Pattern() string { return guestNameGrammar.String() }
+func (GuestName) Pattern() string { return guestNameGrammar().String() }
 
 // UnmarshalText follows dns-name of Proxmox's JSON schema.
 func (n *GuestName) UnmarshalText(text []byte) error {
-	if !guestNameGrammar.Match(text) || len(text) > 253 {
+	if !guestNameGrammar().Match(text) || len(text) > 253 {
 		return fmt.Errorf("%q is no name of a guest: want a DNS name, of letters, digits, '-' and '.'", text)
 	}
 	*n = GuestName(text)
@@ -145,7 +145,7 @@ func (c client) previewClone(ctx context.Context, a CloneArgs) (CloneResult, err
 			v.show("agent", settingText(config["agent"]), 1)
 		}
 		for key, value := range config {
-			if v.config == nil || slices.Contains([]string{"template", "parent", "digest", "lock", "snaptime", "vmstate"}, key) || diskKey.MatchString(key) {
+			if v.config == nil || slices.Contains([]string{"template", "parent", "digest", "lock", "snaptime", "vmstate"}, key) || diskKey().MatchString(key) {
 				continue
 			}
 			v.config[key] = value

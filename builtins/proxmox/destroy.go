@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -44,7 +44,7 @@ type DestroyResult struct {
 	taskPart
 }
 
-var volumeOwner = regexp.MustCompile(`(?:^|/)(?:vm|base|subvol|basevol)-([0-9]+)-`)
+var volumeOwner = pattern.Of(`(?:^|/)(?:vm|base|subvol|basevol)-([0-9]+)-`)
 
 func (c client) decideDestroy(ctx context.Context, a DestroyArgs) (DestroyDecision, error) {
 	g, err := c.find(ctx, a.Guest)
@@ -99,7 +99,7 @@ func (c client) lookForDestroy(ctx context.Context, a DestroyArgs, g foundGuest)
 	for _, config := range configs {
 		for _, disk := range disksOf(config) {
 			// Proxmox leaves alone what carries another guest's id.
-			m := volumeOwner.FindStringSubmatch(disk.VolID.Name())
+			m := volumeOwner().FindStringSubmatch(disk.VolID.Name())
 			known := slices.ContainsFunc(d.Disks, func(o Disk) bool { return o.VolID == disk.VolID })
 			if !known && (m == nil || m[1] == a.Guest.String()) {
 				d.Disks = append(d.Disks, disk)

@@ -2,11 +2,11 @@ package proxmox
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/engine/builtin"
 )
 
@@ -17,7 +17,7 @@ type Disk struct {
 	Size  int64         `name:"size" doc:"in bytes, as the configuration says; 0 if it does not"`
 }
 
-var diskKey = regexp.MustCompile(`^(?:(?:ide|sata|scsi|virtio|efidisk|tpmstate|mp|unused)[0-9]+|rootfs|vmstate)$`)
+var diskKey = pattern.Of(`^(?:(?:ide|sata|scsi|virtio|efidisk|tpmstate|mp|unused)[0-9]+|rootfs|vmstate)$`)
 
 // disksOf are the volumes that a configuration names, by key. CD drives, and
 // folders and devices of the host, are none.
@@ -28,7 +28,7 @@ func disksOf(config map[string]any) []Disk {
 		volid, options, _ := strings.Cut(text, ",")
 		volid = strings.TrimPrefix(strings.TrimPrefix(volid, "file="), "volume=")
 		d := Disk{Key: key}
-		if !isText || !diskKey.MatchString(key) || strings.Contains(options, "media=cdrom") || d.VolID.UnmarshalText([]byte(volid)) != nil {
+		if !isText || !diskKey().MatchString(key) || strings.Contains(options, "media=cdrom") || d.VolID.UnmarshalText([]byte(volid)) != nil {
 			continue
 		}
 		d.Size, _ = sizeIn(text)
@@ -39,12 +39,12 @@ func disksOf(config map[string]any) []Disk {
 }
 
 var (
-	sizeOption = regexp.MustCompile(`(?:^|,)size=([0-9.]+[KMGT]?)(?:,|$)`)
-	sizeText   = regexp.MustCompile(`^(\+?)([0-9]+(?:\.[0-9]+)?)([KMGT]?)(?:iB)?$`)
+	sizeOption = pattern.Of(`(?:^|,)size=([0-9.]+[KMGT]?)(?:,|$)`)
+	sizeText   = pattern.Of(`^(\+?)([0-9]+(?:\.[0-9]+)?)([KMGT]?)(?:iB)?$`)
 )
 
 func sizeIn(line string) (int64, bool) {
-	m := sizeOption.FindStringSubmatch(line)
+	m := sizeOption().FindStringSubmatch(line)
 	if m == nil {
 		return 0, false
 	}
@@ -54,7 +54,7 @@ func sizeIn(line string) (int64, bool) {
 
 // parseSize reads a size as Proxmox writes it: powers of 1024.
 func parseSize(text string) (n int64, more bool, err error) {
-	m := sizeText.FindStringSubmatch(text)
+	m := sizeText().FindStringSubmatch(text)
 	if m == nil {
 		return 0, false, fmt.Errorf("%q is no size of a disk: want 64G, or +8G for so much more, with K, M, G or T", text)
 	}
@@ -95,14 +95,14 @@ type DiskName string
 // Describe names the type and its grammar.
 func (DiskName) Describe() (string, string) { return "disk", "scsi0, virtio1, rootfs, mp0, …" }
 
-var diskNameGrammar = regexp.MustCompile(`^(?:(?:ide[0-3]|sata[0-5]|scsi[0-9]{1,2}|virtio[0-9]{1,2}|mp[0-9]{1,3})|rootfs|efidisk0|tpmstate0)$`)
+var diskNameGrammar = pattern.Of(`^(?:(?:ide[0-3]|sata[0-5]|scsi[0-9]{1,2}|virtio[0-9]{1,2}|mp[0-9]{1,3})|rootfs|efidisk0|tpmstate0)$`)
 
 // Pattern is the grammar of the name.
-func (DiskName) Pattern() string { return diskNameGrammar.String() }
+func (DiskName) Pattern() string { return diskNameGrammar().String() }
 
 // UnmarshalText checks the grammar.
 func (d *DiskName) UnmarshalText(text []byte) error {
-	if !diskNameGrammar.Match(text) {
+	if !diskNameGrammar().Match(text) {
 		return fmt.Errorf("%q is no disk of a guest: want scsi0, virtio1, rootfs, mp0, …", text)
 	}
 	*d = DiskName(text)

@@ -20,11 +20,11 @@ func (PoolID) Describe() (string, string) {
 }
 
 // Pattern is the grammar of the name.
-func (PoolID) Pattern() string { return poolGrammar.String() }
+func (PoolID) Pattern() string { return poolGrammar().String() }
 
 // UnmarshalText follows pve-poolid of Proxmox's JSON schema.
 func (p *PoolID) UnmarshalText(text []byte) error {
-	if !poolGrammar.Match(text) {
+	if !poolGrammar().Match(text) {
 		return fmt.Errorf("%q is no pool: want letters, digits, '-', '_' and '.'", text)
 	}
 	*p = PoolID(text)

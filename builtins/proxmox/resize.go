@@ -89,7 +89,7 @@ func (c client) previewResize(ctx context.Context, a ResizeArgs) (ResizeResult, 
 			v.guest.MaxDisk = r.Size
 		}
 		if line, ok := v.config[string(a.Disk)].(string); ok {
-			v.config[string(a.Disk)] = sizeOption.ReplaceAllString(line, ",size="+strconv.FormatInt(r.Size/1024, 10)+"K")
+			v.config[string(a.Disk)] = sizeOption().ReplaceAllString(line, ",size="+strconv.FormatInt(r.Size/1024, 10)+"K")
 		}
 	})
 	return r, nil

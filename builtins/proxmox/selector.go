@@ -3,10 +3,10 @@ package proxmox
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -38,12 +38,12 @@ type term struct {
 }
 
 var (
-	rangeGrammar = regexp.MustCompile(`^([0-9]+)(?:-([0-9]+))?$`)
+	rangeGrammar = pattern.Of(`^([0-9]+)(?:-([0-9]+))?$`)
 	// pve-tag, and pve-poolid, in which '/' nests.
-	tagGrammar  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
-	poolGrammar = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}$`)
+	tagGrammar  = pattern.Of(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
+	poolGrammar = pattern.Of(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}$`)
 	// Guests' names are DNS names; the rest is path.Match's.
-	globGrammar = regexp.MustCompile(`^[A-Za-z0-9.*?\[\]^_-]+$`)
+	globGrammar = pattern.Of(`^[A-Za-z0-9.*?\[\]^_-]+$`)
 )
 
 // parseSelector reads one selector, which may hold several terms.
@@ -73,17 +73,17 @@ func parseTerm(text string) (term, error) {
 		t.match = func(pve.Guest) bool { return true }
 	case rest[0] == '@':
 		tag := rest[1:]
-		if !tagGrammar.MatchString(tag) {
+		if !tagGrammar().MatchString(tag) {
 			return bad("want @TAG of letters, digits, '_', '-', '+' and '.'")
 		}
 		t.match = func(g pve.Guest) bool { return slices.Contains(g.Tags, tag) }
 	case rest[0] == '%':
 		pool := rest[1:]
-		if !poolGrammar.MatchString(pool) {
+		if !poolGrammar().MatchString(pool) {
 			return bad("want %POOL of letters, digits, '_', '-', '.' and '/'")
 		}
 		t.match = func(g pve.Guest) bool { return g.Pool == pool }
-	case rangeGrammar.MatchString(rest):
+	case rangeGrammar().MatchString(rest):
 		from, to, err := parseRange(rest)
 		if err != nil {
 			return bad(err.Error())
@@ -92,7 +92,7 @@ func parseTerm(text string) (term, error) {
 	default:
 		// No name starts or ends with '-': those are ranges gone wrong.
 		_, err := path.Match(rest, "")
-		if err != nil || !globGrammar.MatchString(rest) || strings.HasPrefix(rest, "-") || strings.HasSuffix(rest, "-") {
+		if err != nil || !globGrammar().MatchString(rest) || strings.HasPrefix(rest, "-") || strings.HasSuffix(rest, "-") {
 			return bad("want all, 100, 100-199, @tag, %pool, or a guest's name, perhaps with *, ? and [a-z]")
 		}
 		t.byName = true
@@ -102,7 +102,7 @@ func parseTerm(text string) (term, error) {
 }
 
 func parseRange(text string) (from, to builtin.VMID, err error) {
-	m := rangeGrammar.FindStringSubmatch(text)
+	m := rangeGrammar().FindStringSubmatch(text)
 	if err := from.UnmarshalText([]byte(m[1])); err != nil {
 		return 0, 0, err
 	}

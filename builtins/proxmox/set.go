@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -55,8 +55,8 @@ type SetResult struct {
 }
 
 var (
-	settingName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
-	unusedDisk  = regexp.MustCompile(`^unused[0-9]+$`)
+	settingName = pattern.Of(`^[a-z][a-z0-9-]*$`)
+	unusedDisk  = pattern.Of(`^unused[0-9]+$`)
 )
 
 // notSettings are parts of the request itself, what Proxmox itself writes, and
@@ -78,14 +78,14 @@ func (a SetArgs) wanted(config map[string]any) (set map[string]string, deleted, 
 		hint, no := notSettings[name]
 		value := a.Settings[name]
 		switch {
-		case !settingName.MatchString(name) || no:
+		case !settingName().MatchString(name) || no:
 			f := builtin.Faultf(builtin.Invalid, "%s: %q is no setting", a.what(), name)
 			f.Hint = hint
 			if hint == "" {
 				f.Hint = "the entries are those of qm.conf(5) and pct.conf(5)"
 			}
 			return nil, nil, nil, f
-		case unusedDisk.MatchString(name):
+		case unusedDisk().MatchString(name):
 			return nil, nil, nil, builtin.Faultf(builtin.Invalid, "%s: to take %s away would destroy a disk", a.what(), name).
 				Hinting("remove it by hand, if it shall go: qm set, pct set")
 		case value == nil && config[name] == nil:

@@ -2,8 +2,9 @@ package proxmox
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // SnapshotName is the name of a guest's snapshot in Proxmox.
@@ -15,16 +16,16 @@ func (SnapshotName) Describe() (string, string) {
 }
 
 // pve-snapshot-name: the grammar of pve-configid, 40 characters at most.
-var snapshotGrammar = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{1,39}$`)
+var snapshotGrammar = pattern.Of(`^[A-Za-z][A-Za-z0-9_-]{1,39}$`)
 
 // Pattern is the grammar of the name.
-func (SnapshotName) Pattern() string { return snapshotGrammar.String() }
+func (SnapshotName) Pattern() string { return snapshotGrammar().String() }
 
 // UnmarshalText follows pve-snapshot-name of Proxmox's JSON schema. The name
 // of what stands for the present state is none.
 func (s *SnapshotName) UnmarshalText(text []byte) error {
 	switch name := string(text); {
-	case !snapshotGrammar.MatchString(name):
+	case !snapshotGrammar().MatchString(name):
 		return fmt.Errorf("%q is no name of a snapshot: want a letter, then letters, digits, '-' and '_', 2 to 40 characters", name)
 	case strings.EqualFold(name, "current"):
 		return fmt.Errorf("%q is no name of a snapshot: Proxmox has it for the present state", name)
@@ -40,7 +41,7 @@ type NewSnapshotName string
 func (NewSnapshotName) Describe() (string, string) { return SnapshotName("").Describe() }
 
 // Pattern is the grammar of the name.
-func (NewSnapshotName) Pattern() string { return snapshotGrammar.String() }
+func (NewSnapshotName) Pattern() string { return snapshotGrammar().String() }
 
 // UnmarshalText refuses the names that Proxmox keeps for itself, too.
 func (s *NewSnapshotName) UnmarshalText(text []byte) error {

@@ -3,12 +3,12 @@ package vzdump
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	marks "nixmox/builtins/internal/mark"
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -168,12 +168,12 @@ func archiveOf(volume pve.Volume, storage builtin.StorageID, node builtin.Node) 
 	return a
 }
 
-var archiveOwner = regexp.MustCompile(`^backup/(?:vzdump-(?:qemu|lxc|openvz)-|vm/|ct/)([1-9][0-9]{2,8})[-/]`)
+var archiveOwner = pattern.Of(`^backup/(?:vzdump-(?:qemu|lxc|openvz)-|vm/|ct/)([1-9][0-9]{2,8})[-/]`)
 
 // guestOf is the guest that an archive's name says, or 0. Lists are asked for
 // its archives only: a storage may have many thousands.
 func guestOf(volid builtin.VolID) builtin.VMID {
-	if m := archiveOwner.FindStringSubmatch(volid.Name()); m != nil {
+	if m := archiveOwner().FindStringSubmatch(volid.Name()); m != nil {
 		return vmid(m[1])
 	}
 	return 0

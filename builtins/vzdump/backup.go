@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 	"nixmox/engine/retention"
@@ -331,7 +331,7 @@ func (v *vzdump) backup(ctx context.Context, a BackupArgs) (BackupResult, error)
 	}
 }
 
-var refusedLine = regexp.MustCompile(`403 Permission check failed \(/vms/(\d+), `)
+var refusedLine = pattern.Of(`403 Permission check failed \(/vms/(\d+), `)
 
 // refuse takes from the job the guest on account of which nothing was begun.
 // It reports whether that leaves something else to back up.
@@ -340,7 +340,7 @@ func (j *job) refuse(task pve.UPID, err error) bool {
 	if !ok || f.Kind != builtin.Forbidden || len(j.Guests) < 2 {
 		return false
 	}
-	m := refusedLine.FindStringSubmatch(f.Said)
+	m := refusedLine().FindStringSubmatch(f.Said)
 	if m == nil {
 		return false
 	}

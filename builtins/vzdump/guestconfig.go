@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -91,7 +91,7 @@ func parseGuestConfig(kind, text string) guestConfig {
 			continue
 		}
 		key, value, ok := strings.Cut(line, ":")
-		if !ok || inSection || !configKey.MatchString(key) {
+		if !ok || inSection || !configKey().MatchString(key) {
 			continue
 		}
 		c.values[key] = strings.TrimSpace(value)
@@ -100,11 +100,11 @@ func parseGuestConfig(kind, text string) guestConfig {
 }
 
 var (
-	configKey   = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
-	vmDisk      = regexp.MustCompile(`^(?:(?:scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0)$`)
-	mountPoint  = regexp.MustCompile(`^(?:rootfs|mp\d+)$`)
-	passThrough = regexp.MustCompile(`^(?:hostpci|usb|virtiofs|dev)\d+$`)
-	unusedDisk  = regexp.MustCompile(`^unused\d+$`)
+	configKey   = pattern.Of(`^[a-z][a-z0-9_-]*$`)
+	vmDisk      = pattern.Of(`^(?:(?:scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0)$`)
+	mountPoint  = pattern.Of(`^(?:rootfs|mp\d+)$`)
+	passThrough = pattern.Of(`^(?:hostpci|usb|virtiofs|dev)\d+$`)
+	unusedDisk  = pattern.Of(`^unused\d+$`)
 )
 
 // disk is a disk, and whether a backup takes it.
@@ -120,7 +120,7 @@ type disk struct {
 func (c guestConfig) disks() []disk {
 	var out []disk
 	for _, key := range slices.Sorted(maps.Keys(c.values)) {
-		if c.kind == "vm" && !vmDisk.MatchString(key) || c.kind != "vm" && !mountPoint.MatchString(key) {
+		if c.kind == "vm" && !vmDisk().MatchString(key) || c.kind != "vm" && !mountPoint().MatchString(key) {
 			continue
 		}
 		volume, options := properties(c.values[key])
@@ -175,7 +175,7 @@ func (c guestConfig) isWindows() bool { return strings.HasPrefix(c.values["ostyp
 func (c guestConfig) passedThrough() []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(c.values)) {
-		if device, _, _ := strings.Cut(c.values[key], ","); passThrough.MatchString(key) && !strings.HasPrefix(device, "spice") {
+		if device, _, _ := strings.Cut(c.values[key], ","); passThrough().MatchString(key) && !strings.HasPrefix(device, "spice") {
 			out = append(out, fmt.Sprintf("%s: %s is passed through", key, device))
 		}
 	}
@@ -191,7 +191,7 @@ func (c guestConfig) leftOut() []string {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.values)) {
-		if unusedDisk.MatchString(key) {
+		if unusedDisk().MatchString(key) {
 			out = append(out, fmt.Sprintf("%s: %s is attached to nothing", key, c.values[key]))
 		}
 	}

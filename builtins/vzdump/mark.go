@@ -2,12 +2,12 @@ package vzdump
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	marks "nixmox/builtins/internal/mark"
+	"nixmox/builtins/internal/pattern"
 )
 
 // mark is the one that stands in the notes of an archive.
@@ -18,8 +18,8 @@ const templateLimit = 1024
 
 var (
 	// templateVariables are those that Proxmox fills in (vzdump(1)).
-	templateVariables = regexp.MustCompile(`\{\{(cluster|guestname|node|vmid)\}\}`)
-	templateUnknown   = regexp.MustCompile(`\{\{\S+\}\}`)
+	templateVariables = pattern.Of(`\{\{(cluster|guestname|node|vmid)\}\}`)
+	templateUnknown   = pattern.Of(`\{\{\S+\}\}`)
 )
 
 // notesTemplate makes the notes-template of a backup: the guest's name and the
@@ -37,7 +37,7 @@ func notesTemplate(note string, m mark) (string, error) {
 	template := strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(text)
 	// Proxmox looks for unknown variables before it unescapes (9.x) and after (7.x).
 	for _, form := range []string{template, text} {
-		if found := templateUnknown.FindString(templateVariables.ReplaceAllString(form, "0")); found != "" {
+		if found := templateUnknown().FindString(templateVariables().ReplaceAllString(form, "0")); found != "" {
 			return "", fmt.Errorf("the note has %q, and Proxmox would take that for a variable; it knows {{guestname}}, {{vmid}}, {{node}} and {{cluster}}", found)
 		}
 	}

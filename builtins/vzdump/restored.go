@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -23,21 +23,21 @@ type restoreLog struct {
 }
 
 var (
-	devLine     = regexp.MustCompile(`^DEV: dev_id=\d+ size: (\d+) devname: `)
-	readLine    = regexp.MustCompile(`^progress (\d{1,3})% \(read (\d+) bytes,.*duration (\d+) sec\)$`)
-	tarRead     = regexp.MustCompile(`^Total bytes read: (\d+) \([\d.]+\w+, ([\d.]+)([KMGT]?i?B)/s\)$`)
-	restoreFail = regexp.MustCompile(`^(?:tar|zstd|gzip|zcat|lzop|vma|Error|error)\b.*[:]`)
+	devLine     = pattern.Of(`^DEV: dev_id=\d+ size: (\d+) devname: `)
+	readLine    = pattern.Of(`^progress (\d{1,3})% \(read (\d+) bytes,.*duration (\d+) sec\)$`)
+	tarRead     = pattern.Of(`^Total bytes read: (\d+) \([\d.]+\w+, ([\d.]+)([KMGT]?i?B)/s\)$`)
+	restoreFail = pattern.Of(`^(?:tar|zstd|gzip|zcat|lzop|vma|Error|error)\b.*[:]`)
 )
 
 // Line reads the next line and says how far the restore is.
 func (l *restoreLog) Line(line string) (builtin.Progress, bool) {
 	p := builtin.Progress{Step: fmt.Sprintf("guest %d: %s", l.guest, line), Subject: l.guest.String()}
-	if m := devLine.FindStringSubmatch(line); m != nil {
+	if m := devLine().FindStringSubmatch(line); m != nil {
 		size, _ := strconv.ParseInt(m[1], 10, 64)
 		l.total += size
 		return p, false
 	}
-	if m := readLine.FindStringSubmatch(line); m != nil {
+	if m := readLine().FindStringSubmatch(line); m != nil {
 		p.Percent, _ = strconv.ParseFloat(m[1], 64)
 		p.Done, _ = strconv.ParseInt(m[2], 10, 64)
 		p.Total = l.total
@@ -46,7 +46,7 @@ func (l *restoreLog) Line(line string) (builtin.Progress, bool) {
 		}
 		return p, true
 	}
-	if m := tarRead.FindStringSubmatch(line); m != nil {
+	if m := tarRead().FindStringSubmatch(line); m != nil {
 		p.Done, _ = strconv.ParseInt(m[1], 10, 64)
 		p.Total, p.Percent, p.Rate = p.Done, 100, bytesOf(m[2], m[3])
 		return p, true
@@ -54,7 +54,7 @@ func (l *restoreLog) Line(line string) (builtin.Progress, bool) {
 	switch {
 	case strings.HasPrefix(line, "WARN"):
 		l.warnings = append(l.warnings, line)
-	case restoreFail.MatchString(line):
+	case restoreFail().MatchString(line):
 		l.said = append(l.said, line)[max(0, len(l.said)-2):]
 	}
 	return p, strings.HasPrefix(line, "restor") || strings.HasPrefix(line, "extracting") || strings.HasPrefix(line, "rescan")

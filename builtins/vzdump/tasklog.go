@@ -3,12 +3,12 @@ package vzdump
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -78,17 +78,17 @@ const (
 )
 
 var (
-	startLine    = regexp.MustCompile(`^Starting Backup of VM ([1-9][0-9]{2,8}) \((qemu|lxc|openvz)\)$`)
-	finishLine   = regexp.MustCompile(`^Finished Backup of VM ([1-9][0-9]{2,8}) \(?([0-9:]*)`)
-	nameLine     = regexp.MustCompile(`^(?:VM|CT) Name: (.+)$`)
-	failLine     = regexp.MustCompile(`^Backup of VM ([1-9][0-9]{2,8}) failed - (.*)$`)
-	complaint    = regexp.MustCompile(`^(?:tar|zstd|gzip|pigz|lzop|rsync|cp): `)
-	targetLine   = regexp.MustCompile(`^creating (?:vzdump|Proxmox Backup Server) archive '(.+)'$`)
-	progressLine = regexp.MustCompile(`^ *(\d{1,3})% \(([\d.]+) (\w+) of ([\d.]+) (\w+)\) in [^,]*, read: ([\d.]+) (\w+)/s`)
+	startLine    = pattern.Of(`^Starting Backup of VM ([1-9][0-9]{2,8}) \((qemu|lxc|openvz)\)$`)
+	finishLine   = pattern.Of(`^Finished Backup of VM ([1-9][0-9]{2,8}) \(?([0-9:]*)`)
+	nameLine     = pattern.Of(`^(?:VM|CT) Name: (.+)$`)
+	failLine     = pattern.Of(`^Backup of VM ([1-9][0-9]{2,8}) failed - (.*)$`)
+	complaint    = pattern.Of(`^(?:tar|zstd|gzip|pigz|lzop|rsync|cp): `)
+	targetLine   = pattern.Of(`^creating (?:vzdump|Proxmox Backup Server) archive '(.+)'$`)
+	progressLine = pattern.Of(`^ *(\d{1,3})% \(([\d.]+) (\w+) of ([\d.]+) (\w+)\) in [^,]*, read: ([\d.]+) (\w+)/s`)
 	// "filesystem freeze -" since Proxmox VE 9, "-agent 'fs-freeze'," before.
-	noFreeze    = regexp.MustCompile(`^skipping guest(?: filesystem freeze -|-agent 'fs-freeze',) (.*)$`)
-	totalLine   = regexp.MustCompile(`^Total bytes written: (\d+) \([\d.]+\w+, ([\d.]+)([KMGT]?i?B)/s\)$`) // tar's, the only one of a container
-	oldProgress = regexp.MustCompile(`^status: (\d{1,3})% \((\d+)/(\d+)\)`)                                // Proxmox VE 6
+	noFreeze    = pattern.Of(`^skipping guest(?: filesystem freeze -|-agent 'fs-freeze',) (.*)$`)
+	totalLine   = pattern.Of(`^Total bytes written: (\d+) \([\d.]+\w+, ([\d.]+)([KMGT]?i?B)/s\)$`) // tar's, the only one of a container
+	oldProgress = pattern.Of(`^status: (\d{1,3})% \((\d+)/(\d+)\)`)                                // Proxmox VE 6
 )
 
 // Line reads the next line and says how far the task is, if the line does.
@@ -117,7 +117,7 @@ func (l *taskLog) warn(text string) {
 }
 
 func (l *taskLog) error(text string) (builtin.Progress, bool) {
-	if m := failLine.FindStringSubmatch(text); m != nil {
+	if m := failLine().FindStringSubmatch(text); m != nil {
 		g := l.guest(vmid(m[1]))
 		g.Failed = cmp.Or(m[2], "no reason given")
 		l.now = nil
@@ -156,12 +156,12 @@ func (l *taskLog) info(text string) (builtin.Progress, bool) {
 	case strings.HasPrefix(text, "skip external VMs: "):
 		l.Skipped = text
 	}
-	if m := startLine.FindStringSubmatch(text); m != nil {
+	if m := startLine().FindStringSubmatch(text); m != nil {
 		l.now = l.guest(vmid(m[1]))
 		l.now.Kind = pve.KindOf(m[2])
 		return l.step(l.now, "started"), true
 	}
-	if m := finishLine.FindStringSubmatch(text); m != nil {
+	if m := finishLine().FindStringSubmatch(text); m != nil {
 		g := l.guest(vmid(m[1]))
 		g.Finished = true
 		l.now = nil
@@ -188,21 +188,21 @@ func (l *taskLog) aboutGuest(g *guestLog, text string) (builtin.Progress, bool) 
 		g.fallback = why
 	} else if status, ok := after("status = "); ok {
 		g.Running = status == "running"
-	} else if m := nameLine.FindStringSubmatch(text); m != nil {
+	} else if m := nameLine().FindStringSubmatch(text); m != nil {
 		g.Name = m[1]
 		return l.step(g, "started"), true
 	} else if size, ok := after("archive file size: "); ok {
 		g.Size = size
-	} else if m := targetLine.FindStringSubmatch(text); m != nil {
+	} else if m := targetLine().FindStringSubmatch(text); m != nil {
 		g.Target = m[1]
 	} else if isLeftOut(text) {
 		// A fall-back to another mode begins anew and says everything twice.
 		if !slices.Contains(g.LeftOut, text) {
 			g.LeftOut = append(g.LeftOut, text)
 		}
-	} else if complaint.MatchString(text) {
+	} else if complaint().MatchString(text) {
 		g.Complaints = append(g.Complaints, text)[max(0, len(g.Complaints)-2):]
-	} else if m := noFreeze.FindStringSubmatch(text); m != nil {
+	} else if m := noFreeze().FindStringSubmatch(text); m != nil {
 		l.notFrozen(g, m[1])
 	} else {
 		g.aboutFreeze(text)
@@ -260,17 +260,17 @@ func (g *guestLog) Consistency() string {
 
 func (l *taskLog) percent(g *guestLog, text string) (builtin.Progress, bool) {
 	p := l.step(g, strings.TrimLeft(text, " "))
-	if m := progressLine.FindStringSubmatch(text); m != nil {
+	if m := progressLine().FindStringSubmatch(text); m != nil {
 		p.Percent, _ = strconv.ParseFloat(m[1], 64)
 		p.Done, p.Total, p.Rate = bytesOf(m[2], m[3]), bytesOf(m[4], m[5]), bytesOf(m[6], m[7])
 		return p, true
 	}
-	if m := totalLine.FindStringSubmatch(text); m != nil {
+	if m := totalLine().FindStringSubmatch(text); m != nil {
 		p.Done, _ = strconv.ParseInt(m[1], 10, 64)
 		p.Total, p.Percent, p.Rate = p.Done, 100, bytesOf(m[2], m[3])
 		return p, true
 	}
-	if m := oldProgress.FindStringSubmatch(text); m != nil {
+	if m := oldProgress().FindStringSubmatch(text); m != nil {
 		p.Percent, _ = strconv.ParseFloat(m[1], 64)
 		p.Done, _ = strconv.ParseInt(m[2], 10, 64)
 		p.Total, _ = strconv.ParseInt(m[3], 10, 64)

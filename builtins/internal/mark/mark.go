@@ -5,11 +5,12 @@ package mark
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // Mark is what nixmox writes into the notes of an archive, or the description of
@@ -180,16 +181,16 @@ func escapeValue(s string) string {
 	return b.String()
 }
 
-var percentByte = regexp.MustCompile(`%[0-9A-F]{2}`)
+var percentByte = pattern.Of(`%[0-9A-F]{2}`)
 
 func unescapeValue(s string) (string, error) {
 	if strings.IndexByte(s, '%') < 0 {
 		return s, nil
 	}
-	if strings.Count(s, "%") != len(percentByte.FindAllString(s, -1)) {
+	if strings.Count(s, "%") != len(percentByte().FindAllString(s, -1)) {
 		return "", fmt.Errorf("%q is not escaped as this package does", s)
 	}
-	return percentByte.ReplaceAllStringFunc(s, func(x string) string {
+	return percentByte().ReplaceAllStringFunc(s, func(x string) string {
 		c, _ := strconv.ParseUint(x[1:], 16, 8) // two digits, by the expression
 		return string([]byte{byte(c)})
 	}), nil

@@ -5,10 +5,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/engine/builtin"
 )
 
@@ -42,9 +42,9 @@ const defaultPoll = 250 * time.Millisecond
 var (
 	// Proxmox: user ids are anything but white space, ':' and '/', before the
 	// last '@'; realms and token names start with a letter.
-	userGrammar    = regexp.MustCompile(`^[^\s:/!]+@[A-Za-z][A-Za-z0-9._-]+$`)
-	tokenIDGrammar = regexp.MustCompile(`^[^\s:/!]+@[A-Za-z][A-Za-z0-9._-]+![A-Za-z][A-Za-z0-9._-]+$`)
-	secretGrammar  = regexp.MustCompile(`^[!-~]+$`)
+	userGrammar    = pattern.Of(`^[^\s:/!]+@[A-Za-z][A-Za-z0-9._-]+$`)
+	tokenIDGrammar = pattern.Of(`^[^\s:/!]+@[A-Za-z][A-Za-z0-9._-]+![A-Za-z][A-Za-z0-9._-]+$`)
+	secretGrammar  = pattern.Of(`^[!-~]+$`)
 )
 
 // check fills in what was left out and returns the root of the API.
@@ -62,13 +62,13 @@ func (cfg *Config) check() (*url.URL, error) {
 		return nil, bad("url = %q: want https://HOST:8006 and nothing behind it", cfg.URL)
 	case cfg.TokenID != "" && cfg.User != "":
 		return nil, bad("token_id and user exclude each other")
-	case cfg.User != "" && !userGrammar.MatchString(cfg.User):
+	case cfg.User != "" && !userGrammar().MatchString(cfg.User):
 		return nil, bad("user = %q: want USER@REALM, such as root@pam", cfg.User)
 	case cfg.User != "" && cfg.Password.text == "":
 		return nil, bad("the password of %s is empty", cfg.User)
-	case cfg.User == "" && !tokenIDGrammar.MatchString(cfg.TokenID):
+	case cfg.User == "" && !tokenIDGrammar().MatchString(cfg.TokenID):
 		return nil, bad("token_id = %q: want USER@REALM!NAME, such as nixmox@pve!runs", cfg.TokenID)
-	case cfg.User == "" && !secretGrammar.MatchString(cfg.Token.text):
+	case cfg.User == "" && !secretGrammar().MatchString(cfg.Token.text):
 		return nil, bad("the secret of the token %s is empty or has characters that none has", cfg.TokenID)
 	case cfg.Fingerprint != "" && cfg.CAFile != "":
 		return nil, bad("fingerprint and ca_file exclude each other")

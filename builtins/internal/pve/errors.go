@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
+	"nixmox/builtins/internal/pattern"
 	"nixmox/engine/builtin"
 )
 
@@ -243,12 +243,12 @@ func kindOfWords(reason string) (builtin.Kind, string) {
 }
 
 // Permission check failed (/vms/101, VM.Audit), also with A|B for any of them.
-var permissionGrammar = regexp.MustCompile(`\((/[^,\s]*), ([A-Za-z.|, ]+)\)`)
+var permissionGrammar = pattern.Of(`\((/[^,\s]*), ([A-Za-z.|, ]+)\)`)
 
 // privilege says what to grant. A token with privilege separation, which is
 // the default, has only what both its user and itself were given.
 func (c *Client) privilege(reason string) string {
-	m := permissionGrammar.FindStringSubmatch(reason)
+	m := permissionGrammar().FindStringSubmatch(reason)
 	if m == nil {
 		if strings.Contains(reason, "root@pam") {
 			return "only root@pam may do this, and not through a token with privilege separation"
@@ -271,7 +271,7 @@ func (c *Client) what(method, path string) string {
 }
 
 // aTicket is a ticket, also as it stands in a cookie.
-var aTicket = regexp.MustCompile(`PVE(?::|%3A)\S+?(?:::|%3A%3A)[A-Za-z0-9+/=%]+`)
+var aTicket = pattern.Of(`PVE(?::|%3A)\S+?(?:::|%3A%3A)[A-Za-z0-9+/=%]+`)
 
 // scrub takes secrets out of a text, should a host echo one.
 func (c *Client) scrub(text string) string {
@@ -280,7 +280,7 @@ func (c *Client) scrub(text string) string {
 			text = strings.ReplaceAll(text, secret.text, redacted)
 		}
 	}
-	return aTicket.ReplaceAllString(text, redacted)
+	return aTicket().ReplaceAllString(text, redacted)
 }
 
 // clean keeps an error as it is unless its text holds a secret.

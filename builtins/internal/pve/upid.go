@@ -2,10 +2,11 @@ package pve
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"nixmox/builtins/internal/pattern"
 )
 
 // UPID names a task for ever: which node, which process, since when, what.
@@ -21,11 +22,11 @@ type UPID struct {
 }
 
 // As in upid_decode of Proxmox's PVE/Tools.pm, but for control characters.
-var upidGrammar = regexp.MustCompile(`^UPID:([a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):([^:\s[:cntrl:]]+):([^:\s[:cntrl:]]*):([^:\s[:cntrl:]]+):$`)
+var upidGrammar = pattern.Of(`^UPID:([a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):([^:\s[:cntrl:]]+):([^:\s[:cntrl:]]*):([^:\s[:cntrl:]]+):$`)
 
 // ParseUPID reads UPID:node:pid:pstart:time:type:id:user: .
 func ParseUPID(text string) (UPID, error) {
-	m := upidGrammar.FindStringSubmatch(text)
+	m := upidGrammar().FindStringSubmatch(text)
 	if m == nil || !utf8.ValidString(text) {
 		return UPID{}, fmt.Errorf("%q is no UPID (UPID:NODE:PID:PSTART:TIME:TYPE:ID:USER:)", text)
 	}
