@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	marks "nixmox/builtins/internal/mark"
 	"nixmox/builtins/internal/pve"
@@ -52,10 +53,18 @@ func (v *vzdump) frozenWarnings(ctx context.Context, node builtin.Node, id built
 	return nil
 }
 
+// recordLimit is how long the consistency of a task's archives may take to be
+// written, even if nobody waits for the run any more.
+const recordLimit = 30 * time.Second
+
 // recordConsistency writes the consistency of each archive into its mark, so
 // that the list tells it when the task's log is long gone, and sees that it is
-// there. The archives are those that this very task made a moment ago.
+// there. The archives are those that this very task made a moment ago. Who
+// interrupts the run meanwhile waits for it: the call has ended then, and no
+// resumed run would do it.
 func (v *vzdump) recordConsistency(ctx context.Context, j *job, archives []Made) (warnings []string) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
+	defer done()
 	warn := func(a *Made, why error) {
 		warnings = append(warnings, fmt.Sprintf("guest %d: its consistency (%s) could not be written into the notes of %s: %v", a.Guest, a.Consistency.Value, a.VolID.Value, why))
 	}

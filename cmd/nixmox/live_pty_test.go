@@ -212,8 +212,8 @@ func TestLiveViewInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-s.closed
-		_ = s.cmd.Wait() // the exit code says it
-		seen := s.screen.seen()
+		_ = s.cmd.Wait()                              // the exit code says it
+		seen, all := s.screen.seen(), s.screen.text() // warnings may have moved the first lines out of sight
 		if s.screen.col != 0 || s.screen.nowrap || s.screen.color != "" || s.screen.rest != "" || len(s.screen.line().cells) != 0 {
 			t.Errorf("%s: the terminal is left in disorder: %+v", sign, s.screen)
 		}
@@ -223,8 +223,8 @@ func TestLiveViewInterrupted(t *testing.T) {
 		if code := s.cmd.ProcessState.ExitCode(); code != 130 {
 			t.Errorf("exit %d", code)
 		}
-		if strings.Contains(seen, "█") || !strings.Contains(seen, "nixmox: interrupted; a second time ends it at once\n") || !strings.Contains(seen, "go on with: nixmox resume") {
-			t.Errorf("%s\n", seen)
+		if strings.Contains(seen, "█") || !strings.Contains(all, "nixmox: interrupted; a second time ends it at once\n") || !strings.Contains(seen, "go on with: nixmox resume") {
+			t.Errorf("%s\n", all)
 		}
 	}
 }
