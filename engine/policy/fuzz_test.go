@@ -8,22 +8,27 @@ import (
 	"nixmox/engine/builtin"
 )
 
-// FuzzMatch: a glob covers a value only as path.Match says, and the glob of a
-// parameter only the parameter's very value.
+// FuzzMatch: a glob covers a value only as path.Match says, where ** does not
+// make it another (FuzzGlobs holds that), and the glob of a parameter only the
+// parameter's very value.
 func FuzzMatch(f *testing.F) {
 	f.Add("a*", "ab", "x")
 	f.Add("$which", "b", "b")
 	f.Add("[", "[", "")
 	f.Add("$which", "", "")
+	f.Add("**", "0", "0")
+	f.Add("a/**", "a/b", "")
 	f.Fuzz(func(t *testing.T, glob, value, param string) {
 		p := New(nil, map[string]any{"which": param, "list": []any{param}})
 		got := p.matches(glob, []string{value})
 		var want bool
 		switch {
-		case glob == "" || glob == "*":
+		case glob == "" || glob == "*" || glob == "**":
 			want = true
 		case glob == "$which" || glob == "$list":
 			want = value == param
+		case strings.Contains(glob, "**"):
+			want = matchGlob(glob, value)
 		case !strings.HasPrefix(glob, "$"):
 			ok, err := path.Match(glob, value)
 			want = ok && err == nil
@@ -31,7 +36,7 @@ func FuzzMatch(f *testing.F) {
 		if got != want {
 			t.Fatalf("%q covers %q: %v, want %v (the parameter is %q)", glob, value, got, want, param)
 		}
-		if glob != "" && glob != "*" && p.matches(glob, nil) {
+		if glob != "" && glob != "*" && glob != "**" && p.matches(glob, nil) {
 			t.Fatalf("%q covers a call that names nothing", glob)
 		}
 		n := ParseNeed("box", "fill:"+glob, builtin.Position{})
