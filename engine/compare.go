@@ -43,13 +43,11 @@ func rawJSON(text []byte) (any, error) {
 }
 
 func (c comparison) differ(t *builtin.Type, planned, came any, path string) string {
-	if m, ok := planned.(map[string]any); ok && len(m) == 1 {
-		if place, ok := m["known_after"].(string); ok {
-			if c.known(builtin.Place(place), came) {
-				return ""
-			}
-			return fmt.Sprintf("%s: %s did not come from call %s", orValue(path), text(came), place)
+	if o, ok := builtin.OpaqueIn(planned); ok {
+		if c.known(o.From, came) {
+			return ""
 		}
+		return fmt.Sprintf("%s: %s did not come from call %s", orValue(path), text(came), o.From)
 	}
 	switch p := planned.(type) {
 	case map[string]any:
@@ -120,7 +118,7 @@ func fieldOf(t *builtin.Type, name string) builtin.Field {
 // hasOpaque reports whether a record is of something that is only planned.
 func hasOpaque(record map[string]any) bool {
 	for _, v := range record {
-		if m, ok := v.(map[string]any); ok && len(m) == 1 && m["known_after"] != nil {
+		if _, ok := builtin.OpaqueIn(v); ok {
 			return true
 		}
 	}

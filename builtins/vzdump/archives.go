@@ -51,9 +51,7 @@ const (
 	plannedProtections = "vzdump.protections" // plannedProtection
 )
 
-// plannedProtection is a protection that a plan has given or taken. Where one
-// planned backup makes several archives, they have one name, and it is taken
-// to be for all: that keeps more.
+// plannedProtection is a protection that a plan has given or taken.
 type plannedProtection struct {
 	VolID builtin.Later[builtin.VolID]
 	On    bool
@@ -185,16 +183,42 @@ func (v *vzdump) find(ctx context.Context, volid builtin.VolID, node builtin.Nod
 	if err != nil {
 		return Archive{}, err
 	}
-	found := slices.DeleteFunc(all, func(a Archive) bool { return a.VolID.Value != volid })
-	switch len(found) {
+	return findIn(byVolID(all), volid)
+}
+
+// listed is a storage's list by volume id, of the archives' own guest only
+// where all are of one.
+func (v *vzdump) listed(ctx context.Context, storage builtin.StorageID, node builtin.Node, volids []builtin.Later[builtin.VolID]) (map[builtin.VolID][]Archive, error) {
+	guest := guestOf(volids[0].Value)
+	for _, volid := range volids[1:] {
+		if guestOf(volid.Value) != guest {
+			guest = 0
+		}
+	}
+	all, err := v.list(ctx, storage, node, guest)
+	return byVolID(all), err
+}
+
+// byVolID: several nodes may each have an archive of one name.
+func byVolID(all []Archive) map[builtin.VolID][]Archive {
+	out := make(map[builtin.VolID][]Archive, len(all))
+	for _, a := range all {
+		out[a.VolID.Value] = append(out[a.VolID.Value], a)
+	}
+	return out
+}
+
+func findIn(listed map[builtin.VolID][]Archive, volid builtin.VolID) (Archive, error) {
+	switch found := listed[volid]; len(found) {
 	case 0:
 		return Archive{}, builtin.Faultf(builtin.NotFound, "the archive %s is not in the storage's list", volid).
 			Hinting("vzdump.backups(%q) shows what is there; the token needs VM.Backup on the guest to see its archives", volid.Storage())
 	case 1:
 		return found[0], nil
+	default:
+		return Archive{}, builtin.Faultf(builtin.Conflict, "the archive %s: %d nodes have one of that name", volid, len(found)).
+			Hinting("say which: node = %q", found[0].Node)
 	}
-	return Archive{}, builtin.Faultf(builtin.Conflict, "the archive %s: %d nodes have one of that name", volid, len(found)).
-		Hinting("say which: node = %q", found[0].Node)
 }
 
 // storage is the configuration of a storage.
@@ -256,31 +280,38 @@ func overlaid(ctx context.Context, storage builtin.StorageID, node builtin.Node,
 			all = append(all, a)
 		}
 	}
-	for _, entry := range plan.Entries(plannedProtections) {
-		p := entry.(plannedProtection)
-		for i := range all {
-			if all[i].VolID == p.VolID {
-				all[i].Protected = p.On
-			}
-		}
-	}
-	marks := plan.Entries(plannedMarks)
-	if len(marks) == 0 {
+	protections, marks := plan.Entries(plannedProtections), plan.Entries(plannedMarks)
+	if len(protections)+len(marks) == 0 {
 		return all
 	}
-	// Of the archives of one planned backup the next: see nextPlanned.
-	unmarked := map[builtin.Later[builtin.VolID]][]int{}
+	at := make(map[builtin.Later[builtin.VolID]][]int, len(all))
 	for i := range all {
-		unmarked[all[i].VolID] = append(unmarked[all[i].VolID], i)
+		at[all[i].VolID] = append(at[all[i].VolID], i)
+	}
+	for _, entry := range protections {
+		p := entry.(plannedProtection)
+		for _, i := range at[p.VolID] {
+			all[i].Protected = p.On
+		}
 	}
 	for _, entry := range marks {
 		m := entry.(plannedMark)
-		if at := unmarked[m.VolID]; len(at) > 0 {
-			all[at[0]].Verified = &m.At
-			if !m.VolID.Known() {
-				unmarked[m.VolID] = at[1:]
-			}
+		for _, i := range at[m.VolID] {
+			all[i].Verified = &m.At
 		}
 	}
 	return all
+}
+
+// plannedArchive is an archive that a plan's call will make.
+func plannedArchive(plan *builtin.Overlay, volid builtin.Later[builtin.VolID]) Archive {
+	if a, ok := plan.At(plannedKey(volid), 0).(Archive); ok {
+		return a
+	}
+	return Archive{VolID: volid, Ours: true}
+}
+
+// plannedKey is the key of one planned archive, beside that of all.
+func plannedKey(volid builtin.Later[builtin.VolID]) string {
+	return plannedArchives + " " + string(volid.From) + " " + volid.Of
 }

@@ -279,14 +279,14 @@ func (v *vzdump) previewBackup(ctx context.Context, a BackupArgs) (BackupResult,
 	for _, id := range j.Guests {
 		m := Made{Mode: builtin.Later[string]{From: from}, LeftOut: builtin.Later[[]string]{From: from}}
 		m.Archive = Archive{
-			VolID: builtin.PlannedBy[builtin.VolID](call), Guest: id, Kind: j.kinds[id], Node: a.Node, Storage: a.Storage,
+			VolID: builtin.PlannedOneOf[builtin.VolID](call, "guest "+id.String()), Guest: id, Kind: j.kinds[id], Node: a.Node, Storage: a.Storage,
 			Time: call.Run.Now().UTC(), Format: j.format(id), Protected: a.Protected,
 			Ours: true, Run: j.mark.Run, Playbook: j.mark.Playbook, Consistency: builtin.Later[string]{From: from}, mark: j.mark,
 		}
 		result.Archives = append(result.Archives, m)
 		if plan := call.Run.Planned; plan != nil {
 			plan.Add(plannedArchives, m.Archive)
-			plan.Add(plannedBy(plannedArchives, m.VolID), m.Archive)
+			plan.Add(plannedKey(m.VolID), m.Archive)
 		}
 	}
 	return result, nil

@@ -52,14 +52,14 @@ func (v *vzdump) configIn(ctx context.Context, listed Archive) (ArchivedConfig, 
 	query := url.Values{"volume": {string(listed.VolID.Value)}}
 	if err := v.c.Get(ctx, pve.Path("/nodes/%s/vzdump/extractconfig", string(listed.Node)), query, &text); err != nil {
 		if f := builtin.AsFault(err); f != nil && f.Hint == "" {
-			err = f.Hinting("is the archive whole? See: vzdump.verify(%q)", listed.VolID.Value)
+			err = f.Hinting("is the archive whole? See: vzdump.verify(%q, [%q])", listed.Storage, listed.VolID.Value)
 		}
 		return ArchivedConfig{}, guestConfig{}, err
 	}
 	c := parseGuestConfig(listed.Kind, text)
 	if len(c.values) == 0 {
 		return ArchivedConfig{}, guestConfig{}, builtin.Faultf(builtin.Failed, "reading the configuration in the archive %s", listed.VolID.Value).
-			Saying("there is none").Hinting("verify the archive: vzdump.verify(%q)", listed.VolID.Value)
+			Saying("there is none").Hinting("verify the archive: vzdump.verify(%q, [%q])", listed.Storage, listed.VolID.Value)
 	}
 	var disks []Disk
 	for _, d := range c.disks() {

@@ -171,8 +171,7 @@ func TestNotesThatWereNotWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := Archive{VolID: builtin.Now(builtin.VolID("backup:backup/vzdump-qemu-100-2026_01_01-00_00_00.vma.zst")), Node: "pve1", Storage: "backup"}
-	written, err := (&vzdump{c: c}).writeNotes(t.Context(), a, "marked")
-	if err != nil || written != "marked" || writes != 2 {
-		t.Errorf("%q after %d writes: %v", written, writes, err)
+	if err := (&vzdump{c: c}).putNotes(t.Context(), a, "marked"); err != nil || notes != "marked" || writes != 2 {
+		t.Errorf("%q after %d writes: %v", notes, writes, err)
 	}
 }

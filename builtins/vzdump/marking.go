@@ -11,62 +11,133 @@ import (
 
 // MarkArgs are the arguments of mark.
 type MarkArgs struct {
-	VolID    builtin.Later[builtin.VolID] `name:"volid" scope:"storage" doc:"the archive, one of nixmox's own"`
-	Verified Verification                 `name:"verified" doc:"what verify returned for this very archive"`
-	Node     builtin.Node                 `name:"node" default:"" doc:"the node that has it; needed only where several have one of that name"`
+	Storage  builtin.StorageID `name:"storage" scope:"storage" doc:"the storage that keeps the archives"`
+	Verified []Verification    `name:"verified" doc:"what verify returned as whole; the archives must be nixmox's own"`
+	Node     builtin.Node      `name:"node" default:"" doc:"the node that has them; needed only where several have one of that name"`
 }
 
-func (a MarkArgs) keys() []string {
-	if !a.VolID.Known() {
-		return nil // in a plan, which locks nothing
+// MarkResult is what mark has written.
+type MarkResult struct {
+	Archives []Archive       `name:"archives" doc:"the archives that are marked, in the order asked for"`
+	Failed   []FailedArchive `name:"failed" doc:"those that could not be marked; only beside an error, where archives holds the others"`
+}
+
+func (a MarkArgs) volids() []builtin.Later[builtin.VolID] {
+	out := make([]builtin.Later[builtin.VolID], 0, len(a.Verified))
+	for _, v := range a.Verified {
+		out = append(out, v.VolID)
 	}
-	return []string{"volume:" + string(a.VolID.Value)}
+	return out
 }
 
 func (a MarkArgs) what() string {
-	return "marking the archive " + string(a.VolID.Value) + " as verified"
+	return "marking archives of the storage " + string(a.Storage) + " as verified"
 }
 
-// check refuses a verification that does not belong to the archive.
+func (a MarkArgs) keys() []string { return volumeKeys(a.volids()...) }
+
+// check refuses a verification that is none.
 func (a MarkArgs) check() error {
-	v := a.Verified
-	switch {
-	case a.VolID != v.VolID:
-		return builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying("the verification is of " + laterText(v.VolID)).
-			Hinting("pass what vzdump.verify returned for the same archive")
-	case a.VolID.Known() && (v.Assumed || !v.Whole || !v.Bytes.Known() || !v.SHA256.Known() || v.SHA256.Value == ""):
-		return builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying("nobody has looked at it: the verification is assumed").
-			Hinting("verify the archive in this run, and pass what that returned")
+	if err := inStorage(a.what(), a.Storage, a.volids()); err != nil {
+		return err
+	}
+	for _, v := range a.Verified {
+		if v.VolID.Known() && (v.Assumed || !v.Whole || !v.Bytes.Known() || !v.SHA256.Known() || v.SHA256.Value == "") {
+			return builtin.Faultf(builtin.Invalid, "%s", v.marking()).Saying("nobody has looked at it: the verification is assumed").
+				Hinting("verify the archive in this run, and pass what that returned")
+		}
 	}
 	return nil
+}
+
+// marking is what is being done, for errors.
+func (v Verification) marking() string {
+	return "marking the archive " + laterText(v.VolID) + " as verified"
 }
 
 func laterText(l builtin.Later[builtin.VolID]) string {
 	if l.Known() {
 		return string(l.Value)
 	}
-	return builtin.Opaque{From: l.From}.String()
+	return builtin.Opaque{From: l.From, Of: l.Of}.String()
 }
 
-// markable is the archive to be marked, as it is now, with its whole notes.
-func (v *vzdump) markable(ctx context.Context, a MarkArgs) (Archive, string, error) {
-	listed, err := v.find(ctx, a.VolID.Value, a.Node)
+// markable is an archive to be marked, as it is now, with its whole notes; in a
+// plan one that is to come has none.
+type markable struct {
+	Archive
+	notes  string
+	proved Verification
+}
+
+// marked is the archive with the verification in its notes.
+func (m markable) marked() Archive {
+	out := m.Archive
+	if !m.VolID.Known() {
+		out.Verified = &m.proved.Time
+		return out
+	}
+	now := archiveOf(pve.Volume{Notes: m.wanted()}, m.Storage, m.Node)
+	out.Notes, out.mark, out.Ours, out.Run, out.Playbook, out.Verified = now.Notes, now.mark, now.Ours, now.Run, now.Playbook, now.Verified
+	return out
+}
+
+// wanted are the notes with the verification.
+func (m markable) wanted() string {
+	return marks.WithVerification(m.notes, m.proved.Time, m.proved.SHA256.Value)
+}
+
+// isMarked reports whether the list shows the archive with the verification.
+func (v Verification) isMarked(listed Archive) bool {
+	m := listed.mark
+	return m.SHA256 == v.SHA256.Value && m.Verified.Equal(v.Time) && !m.Verified.IsZero()
+}
+
+// markables looks at the archives to be marked. One that may not be does not
+// keep the others from it.
+func (v *vzdump) markables(ctx context.Context, a MarkArgs, not *failures) ([]markable, error) {
+	var ready []markable
+	var listed map[builtin.VolID][]Archive
+	for _, proved := range a.Verified {
+		if !proved.VolID.Known() {
+			ready = append(ready, markable{Archive: plannedArchive(builtin.CallFrom(ctx).Run.Planned, proved.VolID), proved: proved})
+			continue
+		}
+		if listed == nil {
+			var err error
+			if listed, err = v.listed(ctx, a.Storage, a.Node, a.volids()); err != nil {
+				return nil, err
+			}
+		}
+		m := markable{proved: proved}
+		var err error
+		if m.Archive, m.notes, err = v.look(ctx, listed, proved); err == nil {
+			ready = append(ready, m)
+		} else if err := not.add(ctx, proved.VolID.Value, err); err != nil {
+			return nil, err
+		}
+	}
+	return ready, nil
+}
+
+func (v *vzdump) look(ctx context.Context, listed map[builtin.VolID][]Archive, proved Verification) (Archive, string, error) {
+	a, err := findIn(listed, proved.VolID.Value)
 	if err != nil {
 		return Archive{}, "", err
 	}
-	if listed.Size != a.Verified.Bytes.Value {
-		return Archive{}, "", builtin.Faultf(builtin.Conflict, "%s", a.what()).
-			Saying(fmt.Sprintf("%d bytes were verified, and now it has %d", a.Verified.Bytes.Value, listed.Size)).Hinting("verify it again")
+	if a.Size != proved.Bytes.Value {
+		return Archive{}, "", builtin.Faultf(builtin.Conflict, "%s", proved.marking()).
+			Saying(fmt.Sprintf("%d bytes were verified, and now it has %d", proved.Bytes.Value, a.Size)).Hinting("verify it again")
 	}
-	notes, err := v.notes(ctx, listed)
+	notes, err := v.notes(ctx, a)
 	if err != nil {
 		return Archive{}, "", err
 	}
 	if _, ours := marks.Parse(notes); !ours {
-		return Archive{}, "", builtin.Faultf(builtin.Conflict, "%s", a.what()).Saying("it is not nixmox's own: its notes carry no mark").
+		return Archive{}, "", builtin.Faultf(builtin.Conflict, "%s", proved.marking()).Saying("it is not nixmox's own: its notes carry no mark").
 			Hinting("nixmox writes to what it made and to nothing else")
 	}
-	return listed, notes, nil
+	return a, notes, nil
 }
 
 // notes are the whole notes of an archive, of which lists show one line.
@@ -78,104 +149,100 @@ func (v *vzdump) notes(ctx context.Context, a Archive) (string, error) {
 	return volume.Notes, err
 }
 
-// writeNotes writes the notes of an archive and says what they are then. What
-// may or may not have been written is looked at, and written once more if not.
-func (v *vzdump) writeNotes(ctx context.Context, a Archive, notes string) (written string, err error) {
-	for _, put := range []func(context.Context, string, map[string]any, any) error{v.c.PutSame, v.c.Put} {
-		putErr := put(ctx, volumePath(a), map[string]any{"notes": notes}, nil)
-		if putErr != nil && !pve.InDoubt(putErr) {
-			return "", putErr
-		}
-		written, err = v.notes(ctx, a)
-		if err != nil || putErr == nil || written == notes {
-			return written, err
-		}
-		err = putErr
+// putNotes writes the notes of an archive. What may or may not have been
+// written is looked at, and written once more if not. Who calls reads back.
+func (v *vzdump) putNotes(ctx context.Context, a Archive, notes string) error {
+	wanted := map[string]any{"notes": notes}
+	err := v.c.PutSame(ctx, volumePath(a), wanted, nil)
+	if err == nil || !pve.InDoubt(err) {
+		return err
 	}
-	return "", err
+	if written, err := v.notes(ctx, a); err != nil || written == notes {
+		return err
+	}
+	return v.c.Put(ctx, volumePath(a), wanted, nil)
 }
 
 func volumePath(a Archive) string {
 	return pve.Path("/nodes/%s/storage/%s/content/%s", string(a.Node), string(a.Storage), string(a.VolID.Value))
 }
 
-func (v *vzdump) previewMark(ctx context.Context, a MarkArgs) (Archive, error) {
+func (v *vzdump) previewMark(ctx context.Context, a MarkArgs) (MarkResult, error) {
 	if err := a.check(); err != nil {
-		return Archive{}, err
+		return MarkResult{}, err
 	}
+	var not failures
+	ready, err := v.markables(ctx, a, &not)
+	if err != nil {
+		return MarkResult{}, err
+	}
+	var result MarkResult
 	plan := builtin.CallFrom(ctx).Run.Planned
-	out := nextPlanned(plan, a.VolID)
-	out.Verified = &a.Verified.Time
-	if a.VolID.Known() {
-		listed, notes, err := v.markable(ctx, a)
-		if err != nil {
-			return Archive{}, err
+	for _, m := range ready {
+		result.Archives = append(result.Archives, m.marked())
+		if plan != nil {
+			plan.Add(plannedMarks, plannedMark{VolID: m.proved.VolID, At: m.proved.Time})
 		}
-		out = a.marked(listed, notes)
 	}
-	if plan != nil {
-		plan.Add(plannedMarks, plannedMark{VolID: a.VolID, At: a.Verified.Time})
-		plan.Add(plannedBy(plannedMarks, a.VolID), a.Verified.Time)
-	}
-	return out, nil
+	result.Failed = not.list
+	return result, not.fault(a.what(), len(a.Verified), result)
 }
 
-// nextPlanned is the archive that a mark is meant for. Those of one planned
-// backup have one name, the place of the call that will make them; playbooks
-// mark them one after the other, so each mark counts for the next (overlaid
-// counts alike).
-func nextPlanned(plan *builtin.Overlay, volid builtin.Later[builtin.VolID]) Archive {
-	if a, ok := plan.At(plannedBy(plannedArchives, volid), plan.Count(plannedBy(plannedMarks, volid))).(Archive); ok {
-		return a
-	}
-	return Archive{VolID: volid, Ours: true}
-}
-
-// plannedBy is the key of what one planned backup makes, beside that of all.
-func plannedBy(key string, volid builtin.Later[builtin.VolID]) string {
-	return key + " of " + string(volid.From) + string(volid.Value)
-}
-
-// marked is the archive with the verification in its notes.
-func (a MarkArgs) marked(listed Archive, notes string) Archive {
-	volume := pve.Volume{Notes: marks.WithVerification(notes, a.Verified.Time, a.Verified.SHA256.Value)}
-	out, now := listed, archiveOf(volume, listed.Storage, listed.Node)
-	out.Notes, out.mark, out.Ours, out.Run, out.Playbook, out.Verified = now.Notes, now.mark, now.Ours, now.Run, now.Playbook, now.Verified
-	return out
-}
-
-func (v *vzdump) markVerified(ctx context.Context, a MarkArgs) (Archive, error) {
+// markVerified writes the marks and then reads them back, in one list.
+func (v *vzdump) markVerified(ctx context.Context, a MarkArgs) (MarkResult, error) {
 	if err := a.check(); err != nil {
-		return Archive{}, err
+		return MarkResult{}, err
 	}
-	listed, notes, err := v.markable(ctx, a)
+	var not failures
+	ready, err := v.markables(ctx, a, &not)
 	if err != nil {
-		return Archive{}, err
+		return MarkResult{}, err
 	}
-	wanted := marks.WithVerification(notes, a.Verified.Time, a.Verified.SHA256.Value)
-	written, err := v.writeNotes(ctx, listed, wanted)
-	if err != nil {
-		return Archive{}, err
+	var written []markable
+	for _, m := range ready {
+		if err := v.putNotes(ctx, m.Archive, m.wanted()); err == nil {
+			written = append(written, m)
+		} else if err := not.add(ctx, m.VolID.Value, err); err != nil {
+			return MarkResult{}, err
+		}
 	}
-	if written != wanted {
-		return Archive{}, builtin.Faultf(builtin.Failed, "%s: its notes were written, and read otherwise", a.what()).Saying(written).
-			Hinting("does something else write to them?")
+	var result MarkResult
+	var listed map[builtin.VolID][]Archive
+	if len(written) > 0 {
+		if listed, err = v.listed(ctx, a.Storage, a.Node, a.volids()); err != nil {
+			return MarkResult{}, err
+		}
 	}
-	return a.marked(listed, notes), nil
+	for _, m := range written {
+		now, err := findIn(listed, m.VolID.Value)
+		if err == nil && !m.proved.isMarked(now) {
+			err = builtin.Faultf(builtin.Failed, "%s: its notes were written, and read otherwise", m.proved.marking()).Saying(now.Notes).
+				Hinting("does something else write to them?")
+		}
+		if err == nil {
+			result.Archives = append(result.Archives, m.marked())
+		} else if err := not.add(ctx, m.VolID.Value, err); err != nil {
+			return MarkResult{}, err
+		}
+	}
+	result.Failed = not.list
+	return result, not.fault(a.what(), len(a.Verified), result)
 }
 
 // settleMark: the notes say whether it was made, and writing them again writes
-// the same.
-func (v *vzdump) settleMark(ctx context.Context, a MarkArgs, _ string) (builtin.Settlement[Archive], error) {
-	listed, err := v.find(ctx, a.VolID.Value, a.Node)
-	if f := builtin.AsFault(err); f != nil && f.Kind == builtin.NotFound {
-		return builtin.Settlement[Archive]{State: builtin.Done, Fault: f}, nil
-	}
+// the same. What keeps one from being marked is found by doing it again.
+func (v *vzdump) settleMark(ctx context.Context, a MarkArgs, _ string) (builtin.Settlement[MarkResult], error) {
+	listed, err := v.listed(ctx, a.Storage, a.Node, a.volids())
 	if err != nil {
-		return builtin.Settlement[Archive]{}, err
+		return builtin.Settlement[MarkResult]{}, err
 	}
-	if m := listed.mark; m.SHA256 == a.Verified.SHA256.Value && m.Verified.Equal(a.Verified.Time) && !m.Verified.IsZero() {
-		return builtin.Settlement[Archive]{State: builtin.Done, Result: listed}, nil
+	var result MarkResult
+	for _, proved := range a.Verified {
+		found, err := findIn(listed, proved.VolID.Value)
+		if err != nil || !proved.isMarked(found) {
+			return builtin.Settlement[MarkResult]{State: builtin.NotDone}, nil //nolint:nilerr // doing it again says so
+		}
+		result.Archives = append(result.Archives, found)
 	}
-	return builtin.Settlement[Archive]{State: builtin.NotDone}, nil
+	return builtin.Settlement[MarkResult]{State: builtin.Done, Result: result}, nil
 }

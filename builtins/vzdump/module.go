@@ -24,22 +24,22 @@ func Module(c *pve.Client) builtin.Module {
 			Errors:     []builtin.Kind{builtin.NotFound, builtin.Forbidden, builtin.Unreachable},
 			Privileges: on("VM.Backup", "/vms/{guests}", "Datastore.AllocateSpace", "/storage/{storage}"),
 		}),
-		builtin.NewRead("verify", "Read an archive to its end and check that it is whole. "+
-			"The file must be readable on the machine that runs nixmox. Of one on a backup server nobody but the server can tell; see verification in backups.",
+		builtin.NewRead("verify", "Read archives to their end and check that they are whole. "+
+			"The files must be readable on the machine that runs nixmox. If only some are not whole, the error's value holds the others. Of one on a backup server nobody but the server can tell; see verification in backups.",
 			v.verify).With(builtin.Reference{
-			Example:    "newest = vzdump.backups(\"backup\", guests = [101])[-1]\nlog(vzdump.verify(newest.volid).proof)",
+			Example:    "newest = vzdump.backups(\"backup\", guests = [101])[-1]\nlog(vzdump.verify(\"backup\", [newest.volid]).whole[0].proof)",
 			Source:     "package builtins/vzdump/archive",
 			Errors:     []builtin.Kind{builtin.Invalid, builtin.NotFound, builtin.Forbidden, builtin.Conflict, builtin.Unreachable, builtin.Failed},
-			Privileges: onArchives,
+			Privileges: onStorage,
 		}),
-		builtin.NewChange("mark", "Write into the notes of an archive of nixmox's own that it was verified, when, and its checksum. "+
-			"The newest one marked so is never pruned.",
-			builtin.Op[MarkArgs, Archive]{Preview: v.previewMark, Do: v.markVerified, Settle: v.settleMark, Keys: MarkArgs.keys},
+		builtin.NewChange("mark", "Write into the notes of archives of nixmox's own that they were verified, when, and their checksum. "+
+			"The newest one of a guest marked so is never pruned. If only some could be marked, the error's value holds those.",
+			builtin.Op[MarkArgs, MarkResult]{Preview: v.previewMark, Do: v.markVerified, Settle: v.settleMark, Keys: MarkArgs.keys},
 		).With(builtin.Reference{
-			Example:    "newest = vzdump.backups(\"backup\", guests = [101], ours = True)[-1]\nvzdump.mark(newest.volid, vzdump.verify(newest.volid))",
+			Example:    "newest = vzdump.backups(\"backup\", guests = [101], ours = True)[-1]\nvzdump.mark(\"backup\", vzdump.verify(\"backup\", [newest.volid]).whole)",
 			Source:     "PUT /nodes/{node}/storage/{storage}/content/{volume}",
 			Errors:     []builtin.Kind{builtin.Invalid, builtin.NotFound, builtin.Forbidden, builtin.Conflict, builtin.Unreachable, builtin.Failed},
-			Privileges: onArchives,
+			Privileges: onStorage,
 		}),
 		builtin.NewChange("protect", "Have Proxmox keep an archive from being removed, or no longer. "+
 			"Any archive may be protected; the protection is only taken from nixmox's own.",
@@ -72,7 +72,7 @@ func Module(c *pve.Client) builtin.Module {
 				Decide: v.decideRestoreOver, Preview: v.previewRestoreOver, Do: v.restoreOver, Settle: v.settleRestoreOver, Keys: RestoreOverArgs.keys,
 			},
 		).With(builtin.Reference{
-			Example:    "made = vzdump.backup(\"pve3\", [108], \"backup\").archives[0]\nvzdump.mark(made.volid, vzdump.verify(made.volid))\nvzdump.restore_over(made.volid, 108)",
+			Example:    "made = vzdump.backup(\"pve3\", [108], \"backup\").archives[0]\nvzdump.mark(\"backup\", vzdump.verify(\"backup\", [made.volid]).whole)\nvzdump.restore_over(made.volid, 108)",
 			Source:     "POST /nodes/{node}/qemu and /nodes/{node}/lxc with force, qmrestore(1), pct(1)",
 			Errors:     []builtin.Kind{builtin.Invalid, builtin.NotFound, builtin.Forbidden, builtin.Busy, builtin.Conflict, builtin.Unreachable, builtin.Timeout, builtin.Failed},
 			Privileges: append(on("VM.Allocate|VM.Backup", "/vms/{guest}", "VM.Audit", "/vms/{guest}", "Datastore.AllocateSpace", "/storage/{storage}"), onArchives...),
@@ -94,6 +94,9 @@ func Module(c *pve.Client) builtin.Module {
 // onArchives are what seeing and handling an archive takes, whose storage its
 // volume id names: the guest's own is VM.Backup, as for making it.
 var onArchives = on("VM.Backup", "/vms", "Datastore.AllocateSpace", "/storage/{volid}")
+
+// onStorage is the same for archives whose storage is named.
+var onStorage = on("VM.Backup", "/vms", "Datastore.AllocateSpace", "/storage/{storage}")
 
 func on(nameThenPath ...string) []builtin.Privilege {
 	var out []builtin.Privilege

@@ -12,7 +12,7 @@ import (
 func TestScopesAndKeys(t *testing.T) {
 	u := newUser(t)
 	volid := "backup:backup/vzdump-qemu-100-2026_11_01-00_00_00.vma.zst"
-	v := recordOf(u, Verification{VolID: builtin.Now(builtin.VolID(volid)), Devices: builtin.Now([]Device{})})
+	v := recordOf(Verification{VolID: builtin.Now(builtin.VolID(volid)), Guest: 101, Devices: builtin.Now([]Device{})})
 	for name, want := range map[string]struct {
 		args  args
 		sort  string
@@ -21,8 +21,8 @@ func TestScopesAndKeys(t *testing.T) {
 	}{
 		"backup":         {args{"node": "pve2", "guests": ids(101, 105, 101), "storage": "backup"}, "guest", []string{"101", "105", "101"}, []string{"vzdump:pve2", "guest:101", "guest:105"}},
 		"backups":        {args{"storage": "backup"}, "storage", []string{"backup"}, nil},
-		"verify":         {args{"volid": volid}, "storage", []string{"backup"}, nil},
-		"mark":           {args{"volid": volid, "verified": v}, "storage", []string{"backup"}, []string{"volume:" + volid}},
+		"verify":         {verifying(volid), "storage", []string{"backup"}, nil},
+		"mark":           {args{"storage": "backup", "verified": []any{v}}, "storage", []string{"backup"}, []string{"volume:" + volid}},
 		"protect":        {args{"volid": volid}, "storage", []string{"backup"}, []string{"volume:" + volid}},
 		"extract_config": {args{"volid": volid}, "storage", []string{"backup"}, nil},
 		"restore":        {args{"volid": volid, "guest": int64(120)}, "storage", []string{"backup"}, []string{"guest:120"}},
@@ -70,7 +70,7 @@ func TestRequestsFitProxmoxsSchema(t *testing.T) {
 	u := newUser(t)
 	made := must[BackupResult](u, "backup", args{"node": "pve2", "guests": ids(101, 105), "storage": "backup", "note": "x", "protected": true})
 	volid := string(made.Archives[0].VolID.Value)
-	must[Archive](u, "mark", args{"volid": volid, "verified": recordOf(u, must[Verification](u, "verify", args{"volid": volid}))})
+	u.mark(u.verify(volid))
 	must[PruneResult](u, "prune", pruneTwo)
 	c := u.prepare("backup", two)
 	if _, err := c.Func.Settle(t.Context(), c, ""); err != nil {

@@ -96,7 +96,7 @@ func TestPain14TheLastGoodCopyStays(t *testing.T) {
 	u := newUser(t)
 	ours := must[[]Archive](u, "backups", args{"storage": "backup", "guests": ids(101), "ours": true})
 	verified := string(ours[1].VolID.Value)
-	must[Archive](u, "mark", args{"volid": verified, "verified": recordOf(u, must[Verification](u, "verify", args{"volid": verified}))})
+	u.mark(u.verify(verified))
 	u.lab.Advance(400 * 24 * time.Hour)
 	strict := args{"storage": "backup", "guests": ids(101), "keep": keep(map[string]any{"daily": int64(1)})}
 	got := must[PruneResult](u, "prune", strict)

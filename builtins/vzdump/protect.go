@@ -14,7 +14,19 @@ type ProtectArgs struct {
 	Node  builtin.Node                 `name:"node" default:"" doc:"the node that has it; needed only where several have one of that name"`
 }
 
-func (a ProtectArgs) keys() []string { return MarkArgs{VolID: a.VolID}.keys() }
+func (a ProtectArgs) keys() []string { return volumeKeys(a.VolID) }
+
+// volumeKeys are the locks of archives; in a plan, which locks nothing, those
+// to come have none.
+func volumeKeys(volids ...builtin.Later[builtin.VolID]) []string {
+	var keys []string
+	for _, volid := range volids {
+		if volid.Known() {
+			keys = append(keys, "volume:"+string(volid.Value))
+		}
+	}
+	return keys
+}
 
 func (a ProtectArgs) what() string {
 	if a.On {
@@ -36,7 +48,7 @@ func (v *vzdump) protectable(ctx context.Context, a ProtectArgs) (Archive, error
 
 func (v *vzdump) previewProtect(ctx context.Context, a ProtectArgs) (Archive, error) {
 	plan := builtin.CallFrom(ctx).Run.Planned
-	out := nextPlanned(plan, a.VolID)
+	out := plannedArchive(plan, a.VolID)
 	if a.VolID.Known() {
 		var err error
 		if out, err = v.protectable(ctx, a); err != nil {

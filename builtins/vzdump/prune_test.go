@@ -56,7 +56,7 @@ func TestNewestVerifiedStays(t *testing.T) {
 	u := newUser(t)
 	ours := must[[]Archive](u, "backups", args{"storage": "backup", "guests": ids(101), "ours": true})
 	volid := string(ours[1].VolID.Value)
-	must[Archive](u, "mark", args{"volid": volid, "verified": recordOf(u, must[Verification](u, "verify", args{"volid": volid}))})
+	u.mark(u.verify(volid))
 	got := must[PruneResult](u, "prune", args{"storage": "backup", "guests": ids(101), "keep": keep(map[string]any{"last": int64(1)})})
 	if len(got.Removed) != 3 || !strings.Contains(reasons(got.Kept), ours[1].VolID.Value.Name()+": newest verified\n") {
 		t.Errorf("removed\n%skept\n%s", reasons(got.Removed), reasons(got.Kept))
@@ -96,7 +96,7 @@ func TestListThatChangedIsAConflict(t *testing.T) {
 		},
 		"one that goes is verified now": func(u *user, d PruneDecision) error {
 			volid := string(d.Remove[2].VolID.Value)
-			must[Archive](u, "mark", args{"volid": volid, "verified": recordOf(u, must[Verification](u, "verify", args{"volid": volid}))})
+			u.mark(u.verify(volid))
 			return nil
 		},
 		"one that goes is not ours any more": func(u *user, d PruneDecision) error { return os.Remove(u.fileOf(d.Remove[4]) + ".notes") },
@@ -277,12 +277,12 @@ func TestPlan(t *testing.T) {
 		t.Errorf("%d archives, the last %+v", len(listed), listed[len(listed)-1])
 	}
 	for _, a := range made.Archives {
-		opaque := builtin.Opaque{From: a.VolID.From}
-		v := must[Verification](u, "verify", args{"volid": opaque})
+		opaque := builtin.Opaque{From: a.VolID.From, Of: a.VolID.Of}
+		v := u.verify(opaque)
 		if !v.Assumed || !v.Whole || v.SHA256.Known() {
 			t.Errorf("%+v", v)
 		}
-		marked := must[Archive](u, "mark", args{"volid": opaque, "verified": recordOf(u, v)})
+		marked := u.mark(v)
 		if marked.Verified == nil {
 			t.Errorf("%+v", marked)
 		}
@@ -303,8 +303,8 @@ func TestPlan(t *testing.T) {
 	u.run.Planned, u.place = nil, 0
 	made = must[BackupResult](u, "backup", two)
 	for _, a := range made.Archives {
-		v := must[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
-		must[Archive](u, "mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, v)})
+		v := u.verify(a.VolID.Value)
+		u.mark(v)
 	}
 	done := must[PruneResult](u, "prune", args{"storage": "backup", "guests": ids(101, 105), "keep": map[string]any{"last": int64(2)}})
 	if reasons(done.Removed) != reasons(plan.Removed) {
@@ -316,8 +316,8 @@ func TestPlannedMarkOfAnArchiveThatIsThere(t *testing.T) {
 	u := newUser(t)
 	u.run.Planned = &builtin.Overlay{}
 	a := u.newest(101)
-	v := must[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
-	marked := must[Archive](u, "mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, v)})
+	v := u.verify(a.VolID.Value)
+	marked := u.mark(v)
 	if marked.Verified == nil || !marked.Verified.Equal(v.Time) || u.count("PUT", "") != 0 {
 		t.Errorf("%+v", marked)
 	}

@@ -78,7 +78,10 @@ func (v *vzdump) markAnew(ctx context.Context, j *job, a Archive) (Archive, erro
 	m.Consistency = a.Consistency.Value
 	notes := strings.NewReplacer("{{guestname}}", a.Guest.String(), "{{vmid}}", a.Guest.String(), "{{node}}", string(j.Node), "{{cluster}}", "").
 		Replace(notesText(j.Note, m))
-	written, err := v.writeNotes(ctx, a, notes)
+	if err := v.putNotes(ctx, a, notes); err != nil {
+		return a, err
+	}
+	written, err := v.notes(ctx, a)
 	if err != nil {
 		return a, err
 	}

@@ -14,14 +14,14 @@ func TestVerifyAfterABackupAsksForNoList(t *testing.T) {
 	u := newUser(t)
 	made := must[BackupResult](u, "backup", args{"node": "pve2", "guests": ids(101, 105), "storage": "backup"}).Archives
 	lists := func() int { return u.count("GET", "/storage/backup/content") }
-	verify := func(a Made) (Verification, error) {
-		return call[Verification](u, "verify", args{"volid": string(a.VolID.Value), "node": string(a.Node)})
+	verify := func(a Made) (VerifyResult, error) {
+		return call[VerifyResult](u, "verify", verifying(a.VolID.Value, string(a.Node)))
 	}
 	before := lists()
-	if v, err := verify(made[0]); err != nil || !v.Whole || v.Bytes.Value != made[0].Size || lists() != before {
+	if v, err := verify(made[0]); err != nil || len(v.Whole) != 1 || v.Whole[0].Bytes.Value != made[0].Size || lists() != before {
 		t.Errorf("%+v, %v, and %d lists", v, err, lists()-before)
 	}
-	if v, err := verify(made[0]); err != nil || !v.Whole || lists() != before+1 {
+	if v, err := verify(made[0]); err != nil || len(v.Whole) != 1 || lists() != before+1 {
 		t.Errorf("once more: %+v, %v, and %d lists", v, err, lists()-before)
 	}
 	file := filepath.Join(u.end.Mounts["backup"], "dump", filepath.Base(made[1].VolID.Value.Name()))
@@ -39,6 +39,6 @@ func TestVerifyOfAnArchiveThatWasRemovedSinceItsBackup(t *testing.T) {
 	if err := u.lab.RemoveArchive(string(made.VolID.Value)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := call[Verification](u, "verify", args{"volid": string(made.VolID.Value), "node": "pve2"})
+	_, err := call[VerifyResult](u, "verify", verifying(made.VolID.Value, "pve2"))
 	fault(t, err, builtin.NotFound, string(made.VolID.Value))
 }

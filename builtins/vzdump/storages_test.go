@@ -101,7 +101,7 @@ func TestStorages(t *testing.T) {
 	for _, storage := range []string{"nas", "smb"} {
 		got := must[BackupResult](u, "backup", on(storage))
 		volid := string(got.Archives[0].VolID.Value)
-		must[Archive](u, "mark", args{"volid": volid, "verified": recordOf(u, must[Verification](u, "verify", args{"volid": volid}))})
+		u.mark(u.verify(volid))
 	}
 
 	got := must[BackupResult](u, "backup", on("pbs1"))
@@ -110,7 +110,7 @@ func TestStorages(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	volid := string(a.VolID.Value)
-	_, err = call[Verification](u, "verify", args{"volid": volid})
+	_, err = call[VerifyResult](u, "verify", verifying(volid))
 	fault(t, err, builtin.Invalid, "cannot tell whether", "never verified", "proxmox-backup-manager verify")
 	if err := u.lab.ServerVerified(volid, "ok"); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestListsAreNotReadOnceAGuest(t *testing.T) {
 	u.requests = nil
 	for _, a := range got.Archives {
 		volid := string(a.VolID.Value)
-		must[Archive](u, "mark", args{"volid": volid, "node": "pve1", "verified": recordOf(u, must[Verification](u, "verify", args{"volid": volid, "node": "pve1"}))})
+		u.mark(u.verify(volid, "pve1"), "pve1")
 	}
 	if n := whole(); n != 0 || len(u.requests) != 4*len(got.Archives) {
 		t.Errorf("the storage was listed %d times, in %d requests", n, len(u.requests))

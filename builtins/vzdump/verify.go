@@ -17,14 +17,22 @@ import (
 
 // VerifyArgs are the arguments of verify.
 type VerifyArgs struct {
-	VolID builtin.Later[builtin.VolID] `name:"volid" scope:"storage" doc:"the archive"`
-	Node  builtin.Node                 `name:"node" default:"" doc:"the node that has it; needed only where several have one of that name"`
+	Storage builtin.StorageID              `name:"storage" scope:"storage" doc:"the storage that keeps the archives"`
+	VolIDs  []builtin.Later[builtin.VolID] `name:"volids" doc:"the archives, which are read one after the other"`
+	Node    builtin.Node                   `name:"node" default:"" doc:"the node that has them; needed only where several have one of that name"`
+}
+
+// VerifyResult is what reading archives has proved.
+type VerifyResult struct {
+	Whole  []Verification  `name:"whole" doc:"one for each archive that is whole, in the order asked for"`
+	Failed []FailedArchive `name:"failed" doc:"the archives that are not, or that could not be read; only beside an error, where whole holds the others"`
 }
 
 // Verification says what reading an archive to its end has proved. In a plan
 // that of an archive to come is assumed, and what was read is not known.
 type Verification struct {
 	VolID    builtin.Later[builtin.VolID] `name:"volid" doc:"the archive"`
+	Guest    builtin.VMID                 `name:"guest" doc:"the guest that was backed up"`
 	Whole    bool                         `name:"whole" doc:"always True: an archive that is not whole is an error"`
 	Assumed  bool                         `name:"assumed" volatile:"" doc:"nobody has looked: the archive is only planned"`
 	Time     time.Time                    `name:"time" volatile:"" doc:"when it had been read, UTC"`
@@ -42,28 +50,59 @@ type Device struct {
 	Size int64  `name:"size" doc:"bytes"`
 }
 
-func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (Verification, error) {
-	call := builtin.CallFrom(ctx)
-	if !a.VolID.Known() {
-		return assumeWhole(call, a.VolID.From), nil
+// verify reads each archive. One that is not whole does not keep the others
+// from being read.
+func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (VerifyResult, error) {
+	what := "verifying archives of the storage " + string(a.Storage)
+	if err := inStorage(what, a.Storage, a.VolIDs); err != nil {
+		return VerifyResult{}, err
 	}
-	volid := a.VolID.Value
-	listed, name, err := v.justMade(ctx, a)
-	if err != nil {
-		return Verification{}, err
-	}
-	if name == "" {
-		if listed, err = v.find(ctx, volid, a.Node); err != nil {
-			return Verification{}, err
+	var result VerifyResult
+	var not failures
+	var listed map[builtin.VolID][]Archive
+	for _, volid := range a.VolIDs {
+		if !volid.Known() {
+			result.Whole = append(result.Whole, assumeWhole(builtin.CallFrom(ctx), volid))
+			continue
+		}
+		found, name, err := v.justMade(ctx, a, volid.Value)
+		if err != nil {
+			return VerifyResult{}, err
+		}
+		if name == "" && listed == nil {
+			if listed, err = v.listed(ctx, a.Storage, a.Node, a.VolIDs); err != nil {
+				return VerifyResult{}, err
+			}
+		}
+		if name == "" {
+			found, err = findIn(listed, volid.Value)
+		}
+		var proved Verification
+		if err == nil {
+			proved, err = v.readArchive(ctx, found, name)
+		}
+		if err == nil {
+			result.Whole = append(result.Whole, proved)
+		} else if err := not.add(ctx, volid.Value, err); err != nil {
+			return VerifyResult{}, err
 		}
 	}
+	result.Failed = not.list
+	return result, not.fault(what, len(a.VolIDs), result)
+}
+
+// readArchive reads an archive that is listed; name is its file, "" if that is
+// still to be found.
+func (v *vzdump) readArchive(ctx context.Context, listed Archive, name string) (Verification, error) {
+	volid := listed.VolID
 	if strings.HasPrefix(listed.Format, "pbs-") {
-		return Verification{}, builtin.Faultf(builtin.Invalid, "cannot tell whether the archive %s is whole", volid).
+		return Verification{}, builtin.Faultf(builtin.Invalid, "cannot tell whether the archive %s is whole", volid.Value).
 			Saying("a backup server keeps it in chunks, which nixmox cannot read to their end; the server's own verification says: "+cmp.Or(listed.Verification, "never verified")).
-			Hinting("have the server verify it (proxmox-backup-manager verify DATASTORE, or a verify job), and look at verification in vzdump.backups(%q); that checks hashes, and only a restore proves more", volid.Storage())
+			Hinting("have the server verify it (proxmox-backup-manager verify DATASTORE, or a verify job), and look at verification in vzdump.backups(%q); that checks hashes, and only a restore proves more", volid.Value.Storage())
 	}
 	if name == "" {
-		if name, err = v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), volid.Name()); err != nil {
+		var err error
+		if name, err = v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), volid.Value.Name()); err != nil {
 			return Verification{}, err
 		}
 	}
@@ -76,7 +115,7 @@ func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (Verification, error)
 		devices = append(devices, Device{Name: d.Name, Size: d.Size})
 	}
 	return Verification{
-		VolID: a.VolID, Whole: true, Time: call.Run.Now().UTC().Truncate(time.Second), Proof: builtin.Now(string(report.Proof)),
+		VolID: volid, Guest: listed.Guest, Whole: true, Time: builtin.CallFrom(ctx).Run.Now().UTC().Truncate(time.Second), Proof: builtin.Now(string(report.Proof)),
 		Bytes: builtin.Now(report.Bytes), Unpacked: builtin.Now(report.Unpacked), SHA256: builtin.Now(report.SHA256),
 		Devices: builtin.Now(devices), Entries: builtin.Now(report.Entries),
 	}, nil
@@ -84,12 +123,12 @@ func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (Verification, error)
 
 // justMade is the archive as the backup of this run saw it listed, and its
 // file; none where the file is not there or has another size.
-func (v *vzdump) justMade(ctx context.Context, a VerifyArgs) (listed Archive, name string, err error) {
-	listed, ok := v.seen.take(builtin.CallFrom(ctx).Run.ID, a.VolID.Value, a.Node)
+func (v *vzdump) justMade(ctx context.Context, a VerifyArgs, volid builtin.VolID) (listed Archive, name string, err error) {
+	listed, ok := v.seen.take(builtin.CallFrom(ctx).Run.ID, volid, a.Node)
 	if !ok || strings.HasPrefix(listed.Format, "pbs-") {
 		return Archive{}, "", nil
 	}
-	name, err = v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), a.VolID.Value.Name())
+	name, err = v.c.LocalFile(ctx, string(listed.Node), string(listed.Storage), volid.Name())
 	if err != nil {
 		return Archive{}, "", ctx.Err() // Proxmox is asked, and then it is looked for once more
 	}
@@ -101,15 +140,18 @@ func (v *vzdump) justMade(ctx context.Context, a VerifyArgs) (listed Archive, na
 }
 
 // assumeWhole is the verification of an archive that a plan's call will make.
-func assumeWhole(call *builtin.Call, from builtin.Place) Verification {
+func assumeWhole(call *builtin.Call, volid builtin.Later[builtin.VolID]) Verification {
+	from, of := volid.From, volid.Of
+	out := Verification{
+		VolID: volid, Whole: true, Assumed: true, Time: call.Run.Now().UTC().Truncate(time.Second),
+		Proof: builtin.Later[string]{From: from, Of: of}, Bytes: builtin.Later[int64]{From: from, Of: of}, Unpacked: builtin.Later[int64]{From: from, Of: of},
+		SHA256: builtin.Later[string]{From: from, Of: of}, Devices: builtin.Later[[]Device]{From: from, Of: of}, Entries: builtin.Later[int]{From: from, Of: of},
+	}
 	if plan := call.Run.Planned; plan != nil {
-		plan.Assume("an archive that call " + string(from) + " will make is whole")
+		out.Guest = plannedArchive(plan, volid).Guest
+		plan.Assume("the archive of " + cmp.Or(of, "a guest") + " that call " + string(from) + " will make is whole")
 	}
-	return Verification{
-		VolID: builtin.Later[builtin.VolID]{From: from}, Whole: true, Assumed: true, Time: call.Run.Now().UTC().Truncate(time.Second),
-		Proof: builtin.Later[string]{From: from}, Bytes: builtin.Later[int64]{From: from}, Unpacked: builtin.Later[int64]{From: from},
-		SHA256: builtin.Later[string]{From: from}, Devices: builtin.Later[[]Device]{From: from}, Entries: builtin.Later[int]{From: from},
-	}
+	return out
 }
 
 // readWhole reads the file of a listed archive, which must be the one that

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -57,7 +58,7 @@ func TestBackupsOfANodesOwnStorage(t *testing.T) {
 	if one := must[[]Archive](u, "backups", args{"storage": "local", "node": "pve3"}); len(one) != 1 || one[0].Guest != 104 {
 		t.Errorf("of pve3: %+v", one)
 	}
-	v := must[Verification](u, "verify", args{"volid": string(all[1].VolID.Value)})
+	v := u.verify(all[1].VolID.Value)
 	if !v.Whole || v.Entries.Value == 0 {
 		t.Errorf("%+v", v)
 	}
@@ -80,25 +81,18 @@ func TestVerifyAndMark(t *testing.T) {
 	u := newUser(t)
 	made := must[BackupResult](u, "backup", args{"node": "pve1", "guests": ids(100), "storage": "backup", "note": "first | line\nsecond\n\n"})
 	volid := string(made.Archives[0].VolID.Value)
-	c := u.prepare("verify", args{"volid": volid})
-	out, err := c.Func.Do(context.Background(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := out.(Verification)
+	v := u.verify(volid)
 	if !v.Whole || v.Assumed || v.Proof.Value != "content" || v.Bytes.Value != made.Archives[0].Size || len(v.SHA256.Value) != 64 || len(v.Devices.Value) != 1 || v.Devices.Value[0].Name != "drive-scsi0" {
 		t.Errorf("%+v", v)
 	}
 	if !slices.ContainsFunc(u.progress, func(p builtin.Progress) bool { return p.Step == "reading "+volid && p.Percent == 100 }) {
 		t.Errorf("no progress")
 	}
-	// The record goes through the language as it came.
-	record := c.Func.Result.Neutral(out)
 	before, err := u.v.notes(context.Background(), made.Archives[0].Archive)
 	if err != nil {
 		t.Fatal(err)
 	}
-	marked := must[Archive](u, "mark", args{"volid": volid, "verified": record})
+	marked := u.mark(v)
 	after, err := u.v.notes(context.Background(), made.Archives[0].Archive)
 	if err != nil {
 		t.Fatal(err)
@@ -113,8 +107,8 @@ func TestVerifyAndMark(t *testing.T) {
 	if listed := u.newest(100); listed.Verified == nil || !listed.Verified.Equal(v.Time) || listed.Run != u.run.ID {
 		t.Errorf("listed %+v", listed)
 	}
-	m := u.prepare("mark", args{"volid": volid, "verified": record})
-	if s, err := m.Func.Settle(context.Background(), m, ""); err != nil || s.State != builtin.Done || s.Result.(Archive).Verified == nil {
+	m := u.prepare("mark", marking(v))
+	if s, err := m.Func.Settle(context.Background(), m, ""); err != nil || s.State != builtin.Done || s.Result.(MarkResult).Archives[0].Verified == nil {
 		t.Errorf("settled %+v, %v", s, err)
 	}
 }
@@ -122,31 +116,71 @@ func TestVerifyAndMark(t *testing.T) {
 func TestSettleMarkThatWasNotMade(t *testing.T) {
 	u := newUser(t)
 	a := u.newest(101)
-	v := must[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
-	m := u.prepare("mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, v)})
+	v := u.verify(a.VolID.Value)
+	m := u.prepare("mark", marking(v))
 	if s, err := m.Func.Settle(context.Background(), m, ""); err != nil || s.State != builtin.NotDone {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if err := os.Remove(u.file(a)); err != nil {
 		t.Fatal(err)
 	}
-	s, err := m.Func.Settle(context.Background(), m, "")
-	if err != nil || s.State != builtin.Done || s.Fault == nil || s.Fault.Kind != builtin.NotFound {
+	if s, err := m.Func.Settle(context.Background(), m, ""); err != nil || s.State != builtin.NotDone {
 		t.Errorf("its archive is gone: %+v, %v", s, err)
 	}
+	_, err := call[MarkResult](u, "mark", marking(v))
+	fault(t, err, builtin.NotFound, "not in the storage's list")
 }
 
-func recordOf(u *user, v Verification) any {
-	module := Module(u.v.c)
-	f, _ := module.Func("verify")
-	return f.Result.Neutral(v)
+func recordOf(v Verification) any { return builtin.TypeOf(reflect.TypeFor[Verification]()).Neutral(v) }
+
+// verifying are the arguments of a verify of one archive: a volume id, its
+// text, or one that is to come.
+func verifying(volid any, node ...string) args {
+	out := args{"storage": "backup", "volids": []any{volid}}
+	if id, ok := volid.(builtin.VolID); ok {
+		out["volids"] = []any{string(id)}
+	}
+	if text, ok := out["volids"].([]any)[0].(string); ok {
+		out["storage"] = string(builtin.VolID(text).Storage())
+	}
+	if len(node) > 0 {
+		out["node"] = node[0]
+	}
+	return out
+}
+
+// marking are those of a mark.
+func marking(verified ...Verification) args {
+	var records []any
+	for _, v := range verified {
+		records = append(records, recordOf(v))
+	}
+	storage := "backup"
+	if verified[0].VolID.Known() {
+		storage = string(verified[0].VolID.Value.Storage())
+	}
+	return args{"storage": storage, "verified": records}
+}
+
+func (u *user) verify(volid any, node ...string) Verification {
+	u.t.Helper()
+	return must[VerifyResult](u, "verify", verifying(volid, node...)).Whole[0]
+}
+
+func (u *user) mark(v Verification, node ...string) Archive {
+	u.t.Helper()
+	a := marking(v)
+	if len(node) > 0 {
+		a["node"] = node[0]
+	}
+	return must[MarkResult](u, "mark", a).Archives[0]
 }
 
 func TestMarkAfterALostAnswer(t *testing.T) {
 	u := newUser(t, "api:PUT /nodes/*=drop*1")
 	a := u.newest(101)
-	v := must[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
-	if got := must[Archive](u, "mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, v)}); got.Verified == nil {
+	v := u.verify(a.VolID.Value)
+	if got := u.mark(v); got.Verified == nil {
 		t.Errorf("%+v", got)
 	}
 	if n := u.count("PUT", string(a.VolID.Value)); n != 1 {
@@ -156,20 +190,22 @@ func TestMarkAfterALostAnswer(t *testing.T) {
 
 func TestMarkRefuses(t *testing.T) {
 	u := newUser(t)
-	a, b := u.newest(101), u.newest(105)
-	v := must[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
-	_, err := call[Archive](u, "mark", args{"volid": string(b.VolID.Value), "verified": recordOf(u, v)})
-	fault(t, err, builtin.Invalid, "the verification is of "+string(a.VolID.Value))
+	a := u.newest(101)
+	v := u.verify(a.VolID.Value)
+	other := marking(v)
+	other["storage"] = "small"
+	_, err := call[MarkResult](u, "mark", other)
+	fault(t, err, builtin.Invalid, string(a.VolID.Value)+" is on another")
 
 	assumed := v
 	assumed.Assumed = true
-	_, err = call[Archive](u, "mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, assumed)})
+	_, err = call[MarkResult](u, "mark", marking(assumed))
 	fault(t, err, builtin.Invalid, "assumed")
 
 	all := must[[]Archive](u, "backups", args{"storage": "backup", "guests": ids(101)})
 	foreign := all[slices.IndexFunc(all, func(a Archive) bool { return !a.Ours })]
-	fv := must[Verification](u, "verify", args{"volid": string(foreign.VolID.Value)})
-	_, err = call[Archive](u, "mark", args{"volid": string(foreign.VolID.Value), "verified": recordOf(u, fv)})
+	fv := u.verify(foreign.VolID.Value)
+	_, err = call[MarkResult](u, "mark", marking(fv))
 	fault(t, err, builtin.Conflict, "not nixmox's own")
 
 	whole, err := os.ReadFile(u.file(a))
@@ -179,7 +215,7 @@ func TestMarkRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = call[Archive](u, "mark", args{"volid": string(a.VolID.Value), "verified": recordOf(u, v)})
+	_, err = call[MarkResult](u, "mark", marking(v))
 	fault(t, err, builtin.Conflict, "bytes were verified, and now it has")
 	if n := u.count("PUT", ""); n != 0 {
 		t.Errorf("%d writes", n)
@@ -190,7 +226,7 @@ func TestFlippedBit(t *testing.T) {
 	u := newUser(t, "vzdump:100=flip", "vzdump:101=flip")
 	for _, c := range []args{{"node": "pve1", "guests": ids(100), "storage": "backup"}, {"node": "pve2", "guests": ids(101), "storage": "backup"}} {
 		made := must[BackupResult](u, "backup", c)
-		_, err := call[Verification](u, "verify", args{"volid": string(made.Archives[0].VolID.Value)})
+		_, err := call[VerifyResult](u, "verify", verifying(made.Archives[0].VolID.Value))
 		fault(t, err, builtin.Failed, "is not whole", "back the guest up again")
 	}
 }
@@ -205,7 +241,7 @@ func TestTruncatedArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = call[Verification](u, "verify", args{"volid": string(a.VolID.Value)})
+	_, err = call[VerifyResult](u, "verify", verifying(a.VolID.Value))
 	fault(t, err, builtin.Failed, "is not whole")
 }
 
@@ -222,13 +258,13 @@ func TestStorageNotMountedHere(t *testing.T) {
 	u := newUser(t)
 	volid := string(u.newest(106).VolID.Value)
 	u.v = u.client(nil)
-	_, err := call[Verification](u, "verify", args{"volid": volid})
+	_, err := call[VerifyResult](u, "verify", verifying(volid))
 	fault(t, err, builtin.Unreachable, "this machine is no Proxmox node", "[proxmox.mounts]")
 }
 
 func TestVerifyOfWhatIsNotThere(t *testing.T) {
 	u := newUser(t)
-	_, err := call[Verification](u, "verify", args{"volid": "backup:backup/vzdump-qemu-100-2020_01_01-00_00_00.vma.zst"})
+	_, err := call[VerifyResult](u, "verify", verifying("backup:backup/vzdump-qemu-100-2020_01_01-00_00_00.vma.zst"))
 	fault(t, err, builtin.NotFound, "not in the storage's list")
 }
 

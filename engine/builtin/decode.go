@@ -41,10 +41,8 @@ func (t *Type) fromJSON(raw any) (any, error) {
 	if raw == nil {
 		return t.zeroNeutral(), nil
 	}
-	if m, ok := raw.(map[string]any); ok && t.Later && len(m) == 1 {
-		if from, ok := m["known_after"].(string); ok {
-			return Opaque{From: Place(from)}, nil
-		}
+	if o, ok := OpaqueIn(raw); ok && t.Later {
+		return o, nil
 	}
 	if t.text && (raw == "" || raw == json.Number("0")) {
 		return unset{}, nil // a result may be empty where an argument may not
@@ -202,13 +200,11 @@ func (f *Field) leftOut(raw any) bool {
 
 // given makes a neutral value of decoded JSON, as a language would give it.
 func (t *Type) given(raw any, plan bool) (any, error) {
-	if m, ok := raw.(map[string]any); ok && t.Later && len(m) == 1 {
-		if from, ok := m["known_after"].(string); ok {
-			if !plan {
-				return nil, errors.New("only in a plan may it be unknown")
-			}
-			return Opaque{From: Place(from)}, nil
+	if o, ok := OpaqueIn(raw); ok && t.Later {
+		if !plan {
+			return nil, errors.New("only in a plan may it be unknown")
 		}
+		return o, nil
 	}
 	switch raw := raw.(type) {
 	case nil:

@@ -84,7 +84,7 @@ func MarshalNeutral(v any) ([]byte, error) {
 	case time.Duration:
 		return json.Marshal(v.String())
 	case Opaque:
-		return json.Marshal(map[string]string{"known_after": string(v.From)})
+		return json.Marshal(v)
 	case Callback:
 		return []byte(`"(function)"`), nil
 	case *big.Int:

@@ -244,7 +244,8 @@ type Keep struct {
 // may be passed on, opaque, in a plan; any other use of it ends the plan.
 type Later[T any] struct {
 	Value T
-	From  Place // the planned call; "" when the value is known
+	From  Place  // the planned call; "" when the value is known
+	Of    string // which one, where the call will make several: "guest 100"; "" otherwise
 }
 
 // Now is a value that is known.
@@ -253,18 +254,38 @@ func Now[T any](v T) Later[T] { return Later[T]{Value: v} }
 // PlannedBy is a value that the planned call will make.
 func PlannedBy[T any](c *Call) Later[T] { return Later[T]{From: c.Place} }
 
+// PlannedOneOf is a value that the planned call will make beside others of its
+// kind, and which of them: two values that are equal are the same one.
+func PlannedOneOf[T any](c *Call, of string) Later[T] { return Later[T]{From: c.Place, Of: of} }
+
 // Known reports whether the value is there.
 func (l Later[T]) Known() bool { return l.From == "" }
 
-func (l Later[T]) opaque() (Opaque, bool) { return Opaque{From: l.From}, l.From != "" }
-func (l *Later[T]) setFrom(p Place)       { l.From = p }
+func (l Later[T]) opaque() (Opaque, bool) { return Opaque{From: l.From, Of: l.Of}, l.From != "" }
+func (l *Later[T]) setOpaque(o Opaque)    { l.From, l.Of = o.From, o.Of }
 
-type later interface{ setFrom(Place) }
+type later interface{ setOpaque(Opaque) }
 
 // Opaque stands, in a plan, for a value that only the run will know.
-type Opaque struct{ From Place }
+type Opaque struct {
+	From Place  `json:"known_after"`
+	Of   string `json:"of,omitempty"`
+}
 
-func (o Opaque) String() string { return "(known after call " + string(o.From) + ")" }
+func (o Opaque) String() string {
+	if o.Of != "" {
+		return "(known after call " + string(o.From) + ", " + o.Of + ")"
+	}
+	return "(known after call " + string(o.From) + ")"
+}
+
+// OpaqueIn is the value to come that decoded JSON stands for.
+func OpaqueIn(raw any) (Opaque, bool) {
+	m, _ := raw.(map[string]any)
+	from, ok := m["known_after"].(string)
+	of, named := m["of"].(string)
+	return Opaque{From: Place(from), Of: of}, ok && from != "" && (len(m) == 1 || len(m) == 2 && named && of != "")
+}
 
 // Ends is the end of the plan, because the value was used.
 func (o Opaque) Ends(use string) *Stop {

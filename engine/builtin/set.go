@@ -77,7 +77,7 @@ func (t *Type) set(dst reflect.Value, v any) error {
 	}
 	if t.Later {
 		if o, ok := v.(Opaque); ok {
-			dst.Addr().Interface().(later).setFrom(o.From)
+			dst.Addr().Interface().(later).setOpaque(o)
 			return nil
 		}
 		dst = dst.FieldByName("Value")

@@ -148,7 +148,7 @@ func outSchema(t *builtin.Type) schema {
 		s = orNull(s)
 	}
 	if t.Later { // in a plan
-		s = schema{"anyOf": []schema{s, {"type": "object", "properties": schema{"known_after": schema{"type": "string"}},
+		s = schema{"anyOf": []schema{s, {"type": "object", "properties": schema{"known_after": schema{"type": "string"}, "of": schema{"type": "string"}},
 			"required": []string{"known_after"}, "additionalProperties": false}}}
 	}
 	return s

@@ -50,8 +50,8 @@ def main(guest = 101, node = "pve2", nap = "0s"):
     log("begun")
     sleep(nap)
     made = vzdump.backup(node, [guest], "backup").archives[0]
-    read = vzdump.verify(made.volid)
-    vzdump.mark(made.volid, read)
+    read = vzdump.verify("backup", [made.volid])
+    vzdump.mark("backup", read.whole)
     log("whole", level = "warning")
     vzdump.prune("backup", [guest], keep(daily = 1))
 `

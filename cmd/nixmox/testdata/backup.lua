@@ -52,21 +52,38 @@ local function save(group, p)
   for _, failed in ipairs(result.failed) do
     table.insert(problems, names[failed.guest] .. ": " .. failed.said)
   end
-  for _, archive in ipairs(p.verify and result.archives or {}) do
-    local name = names[archive.guest]
-    local read = attempt(function() return vzdump.verify(archive.volid, {node = archive.node}) end)
-    if read.ok then
-      log(name .. ": " .. archive.volid .. " is whole")
-      local marked = attempt(function() return vzdump.mark(archive.volid, read.value, {node = archive.node}) end)
-      if marked.ok then
-        table.insert(proved, archive.guest)
-      else
-        table.insert(problems, name .. ": its new archive was read and is whole, but could not be marked so, and later nobody would know: " .. explain(marked.error))
-      end
-    else
-      table.insert(problems, name .. ": " .. explain(read.error))
-    end
+  if not p.verify or #result.archives == 0 then
+    return {problems = problems, proved = proved}
   end
+
+  local volids = {}
+  for _, archive in ipairs(result.archives) do table.insert(volids, archive.volid) end
+  local read = attempt(function() return vzdump.verify(p.storage, volids, {node = group.node}) end)
+  if not read.value then
+    for _, archive in ipairs(result.archives) do
+      table.insert(problems, names[archive.guest] .. ": " .. explain(read.error))
+    end
+    return {problems = problems, proved = proved}
+  end
+  for _, failed in ipairs(read.value.failed) do
+    table.insert(problems, names[failed.guest] .. ": " .. failed.said)
+  end
+  local whole = read.value.whole
+  if #whole == 0 then
+    return {problems = problems, proved = proved}
+  end
+  log(group.node .. ": " .. guests.count(#whole, "archive") .. " read to the end, and whole")
+
+  local function unmarked(id, why)
+    table.insert(problems, names[id] .. ": its new archive was read and is whole, but could not be marked so, and later nobody would know: " .. why)
+  end
+  local marked = attempt(function() return vzdump.mark(p.storage, whole, {node = group.node}) end)
+  if not marked.value then
+    for _, v in ipairs(whole) do unmarked(v.guest, explain(marked.error)) end
+    return {problems = problems, proved = proved}
+  end
+  for _, failed in ipairs(marked.value.failed) do unmarked(failed.guest, failed.said) end
+  for _, archive in ipairs(marked.value.archives) do table.insert(proved, archive.guest) end
   return {problems = problems, proved = proved}
 end
 
