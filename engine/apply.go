@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -122,7 +121,7 @@ func (r *run) asDecided(call *builtin.Call) error {
 	if !ok {
 		return r.moved(call, "the plan has no call there")
 	}
-	now, err := json.Marshal(builtin.Typed{Type: call.Func.Decision, Value: call.Decision})
+	now, err := builtin.Typed{Type: call.Func.Decision, Value: call.Decision}.MarshalJSON()
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -63,7 +62,7 @@ func (r *run) recordEnd(j *journal.Run, entry journal.Entry, call *builtin.Call,
 	if outcome != nil {
 		entry.Fault, err = call.Func.EncodeFault(builtin.AsFault(outcome))
 	} else {
-		entry.Result, err = json.Marshal(builtin.Typed{Type: call.Func.Result, Value: result})
+		entry.Result, err = builtin.Typed{Type: call.Func.Result, Value: result}.MarshalJSON()
 	}
 	if err != nil {
 		return builtin.Faultf(builtin.Failed, "the journal's form of the result of %s", call.Func.QualifiedName()).Because(err)
@@ -116,14 +115,14 @@ func (r *run) hold(call builtin.Call, handle string) error {
 }
 
 func entryOf(call *builtin.Call, now time.Time) (journal.Entry, error) {
-	args, err := json.Marshal(builtin.Typed{Type: call.Func.Args, Value: call.Args})
+	args, err := builtin.Typed{Type: call.Func.Args, Value: call.Args}.MarshalJSON()
 	if err != nil {
 		return journal.Entry{}, builtin.Faultf(builtin.Failed, "the journal's form of the arguments of %s", call.Func.QualifiedName()).Because(err)
 	}
 	e := journal.Entry{Place: call.Place, Call: call.Func.QualifiedName(), Effect: call.Func.Effect.String(), Digest: digest(call, args),
 		At: call.At, Args: args, Handle: call.Handle, Begun: now}
 	if call.Decision != nil {
-		if e.Decision, err = json.Marshal(builtin.Typed{Type: call.Func.Decision, Value: call.Decision}); err != nil {
+		if e.Decision, err = (builtin.Typed{Type: call.Func.Decision, Value: call.Decision}).MarshalJSON(); err != nil {
 			return e, builtin.Faultf(builtin.Failed, "the journal's form of what %s decided", call.Func.QualifiedName()).Because(err)
 		}
 	}

@@ -7,42 +7,16 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Decode makes a Go value of the type from what Typed encoded: the journal's
-// results come back as they were.
-func (t *Type) Decode(text []byte) (any, error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var raw any
-	if err := decoder.Decode(&raw); err != nil {
-		return nil, err
-	}
-	neutral, err := t.fromJSON(raw)
-	if err != nil {
-		return nil, err
-	}
-	dst := reflect.New(t.goType).Elem()
-	if t.Kind == KindRecord && len(t.Fields) == 0 {
-		return dst.Interface(), nil
-	}
-	if err := t.set(dst, neutral); err != nil {
-		return nil, err
-	}
-	return dst.Interface(), nil
-}
-
-// fromJSON turns decoded JSON into a neutral value, as the type wants it.
+// fromJSON turns decoded JSON into a neutral value, as the type wants it:
+// a value without parts, or one of any type.
 func (t *Type) fromJSON(raw any) (any, error) {
 	if raw == nil {
 		return t.zeroNeutral(), nil
-	}
-	if o, ok := OpaqueIn(raw); ok && t.Later {
-		return o, nil
 	}
 	if t.text && (raw == "" || raw == json.Number("0")) {
 		return unset{}, nil // a result may be empty where an argument may not
@@ -62,51 +36,6 @@ func (t *Type) fromJSON(raw any) (any, error) {
 	case KindFloat:
 		if n, ok := raw.(json.Number); ok {
 			return n.Float64()
-		}
-	case KindList:
-		if list, ok := raw.([]any); ok {
-			out := make([]any, len(list))
-			for i, e := range list {
-				v, err := t.Elem.fromJSON(e)
-				if err != nil {
-					return nil, fmt.Errorf("item %d: %w", i, err)
-				}
-				out[i] = v
-			}
-			return out, nil
-		}
-	case KindMap:
-		if m, ok := raw.(map[string]any); ok {
-			out := make(map[string]any, len(m))
-			for k, e := range m {
-				v, err := t.Elem.fromJSON(e)
-				if err != nil {
-					return nil, fmt.Errorf("%q: %w", k, err)
-				}
-				out[k] = v
-			}
-			return out, nil
-		}
-	case KindRecord:
-		if m, ok := raw.(map[string]any); ok {
-			out := make(map[string]any, len(m))
-			for i := range t.Fields {
-				f := &t.Fields[i]
-				e, ok := m[f.Name]
-				if !ok {
-					continue
-				}
-				if f.Enum != nil && e == "" {
-					out[f.Name] = unset{}
-					continue
-				}
-				v, err := f.Type.fromJSON(e)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", f.Name, err)
-				}
-				out[f.Name] = v
-			}
-			return out, nil
 		}
 	default:
 		return untyped(raw)

@@ -25,7 +25,7 @@ func (f *Func) EncodeFault(fault *Fault) (json.RawMessage, error) {
 	}
 	out := faultForm{Kind: fault.Kind, What: fault.What, Said: fault.Said, Hint: fault.Hint, Stack: fault.Stack}
 	if fault.Partial != nil && f != nil {
-		partial, err := json.Marshal(Typed{Type: f.Result, Value: fault.Partial})
+		partial, err := Typed{Type: f.Result, Value: fault.Partial}.MarshalJSON()
 		if err != nil {
 			return nil, err
 		}

@@ -1,11 +1,11 @@
 package builtin
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
-	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,82 +19,93 @@ type Typed struct {
 }
 
 // MarshalJSON encodes the neutral form.
-func (t Typed) MarshalJSON() ([]byte, error) {
+func (t Typed) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil) }
+
+// AppendJSON adds the same to a text. json.Marshal would read the text of its
+// own MarshalJSON once more, which for long lists is most of the work.
+func (t Typed) AppendJSON(text []byte) ([]byte, error) {
 	if t.Value == nil {
-		return []byte("null"), nil
+		return append(text, "null"...), nil
 	}
-	return MarshalNeutral(t.Type.Neutral(t.Value))
+	return appendNeutral(text, t.Type.Neutral(t.Value))
 }
 
 // MarshalNeutral encodes a neutral value. Values of a language are encoded
 // as it encodes them.
-func MarshalNeutral(v any) ([]byte, error) {
+func MarshalNeutral(v any) ([]byte, error) { return appendNeutral(nil, v) }
+
+func appendNeutral(text []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:
-		return []byte("null"), nil
+		return append(text, "null"...), nil
 	case bool:
-		return strconv.AppendBool(nil, v), nil
+		return strconv.AppendBool(text, v), nil
 	case int64:
-		return strconv.AppendInt(nil, v, 10), nil
+		return strconv.AppendInt(text, v, 10), nil
 	case string:
-		if isPlain(v) {
-			return append(append(append(make([]byte, 0, len(v)+2), '"'), v...), '"'), nil
-		}
+		return appendString(text, v), nil
 	case *Record:
-		var b bytes.Buffer
-		b.WriteByte('{')
-		for i := range v.Values {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			name, _ := json.Marshal(v.Type.Fields[i].Name) // a string always encodes
-			b.Write(name)
-			b.WriteByte(':')
-			text, err := MarshalNeutral(v.Values[i])
-			if err != nil {
-				return nil, err
-			}
-			b.Write(text)
-		}
-		b.WriteByte('}')
-		return b.Bytes(), nil
+		return appendObject(text, len(v.Values), func(i int) (string, any) { return v.Type.Fields[i].Name, v.Values[i] })
 	case []any:
-		return marshalList(v)
-	case map[string]any:
-		raw := make(map[string]json.RawMessage, len(v))
-		for k, e := range v {
-			text, err := MarshalNeutral(e)
-			if err != nil {
+		text = append(text, '[')
+		for i, e := range v {
+			if i > 0 {
+				text = append(text, ',')
+			}
+			var err error
+			if text, err = appendNeutral(text, e); err != nil {
 				return nil, err
 			}
-			raw[k] = text
 		}
-		return json.Marshal(raw)
+		return append(text, ']'), nil
+	case map[string]any:
+		names := slices.Sorted(maps.Keys(v))
+		return appendObject(text, len(names), func(i int) (string, any) { return names[i], v[names[i]] })
 	case time.Time:
-		return json.Marshal(v.UTC().Format(time.RFC3339Nano))
+		return appendString(text, v.UTC().Format(time.RFC3339Nano)), nil
 	case float64:
-		text := strconv.FormatFloat(v, 'g', -1, 64)
-		if !strings.ContainsAny(text, ".eIN") {
-			text += ".0" // so that it comes back as a float
+		number := strconv.FormatFloat(v, 'g', -1, 64)
+		if !strings.ContainsAny(number, ".eIN") {
+			number += ".0" // so that it comes back as a float
 		}
 		if math.IsInf(v, 0) || math.IsNaN(v) {
-			return nil, fmt.Errorf("JSON has no %s", text)
+			return nil, fmt.Errorf("JSON has no %s", number)
 		}
-		return []byte(text), nil
+		return append(text, number...), nil
 	case time.Duration:
-		return json.Marshal(v.String())
-	case Opaque:
-		return json.Marshal(v)
+		return appendString(text, v.String()), nil
 	case Callback:
-		return []byte(`"(function)"`), nil
-	case *big.Int:
-		return v.MarshalJSON()
+		return append(text, `"(function)"`...), nil
 	}
-	text, err := json.Marshal(v)
+	other, err := json.Marshal(v)
 	if err != nil {
-		return []byte(`"(a value of the language)"`), nil //nolint:nilerr // such values are shown, never read back
+		return append(text, `"(a value of the language)"`...), nil //nolint:nilerr // such values are shown, never read back
 	}
-	return text, nil
+	return append(text, other...), nil
+}
+
+func appendObject(text []byte, n int, member func(int) (string, any)) ([]byte, error) {
+	text = append(text, '{')
+	for i := range n {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		name, value := member(i)
+		text = append(appendString(text, name), ':')
+		var err error
+		if text, err = appendNeutral(text, value); err != nil {
+			return nil, err
+		}
+	}
+	return append(text, '}'), nil
+}
+
+func appendString(text []byte, s string) []byte {
+	if isPlain(s) {
+		return append(append(append(text, '"'), s...), '"')
+	}
+	quoted, _ := json.Marshal(s) // a string always encodes
+	return append(text, quoted...)
 }
 
 // isPlain reports that a text stands in JSON as it is, which most do.
@@ -105,16 +116,4 @@ func isPlain(s string) bool {
 		}
 	}
 	return true
-}
-
-func marshalList(list []any) ([]byte, error) {
-	raw := make([]json.RawMessage, len(list))
-	for i, e := range list {
-		text, err := MarshalNeutral(e)
-		if err != nil {
-			return nil, err
-		}
-		raw[i] = text
-	}
-	return json.Marshal(raw)
 }

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -88,8 +87,11 @@ func (s *session) file(f *frame) error {
 
 // answer sends one; that it does not arrive, the end of the conversation says.
 func (s *session) answer(id uint64, body answerBody) error {
-	err := s.conn.send(kindAnswer, id, body)
-	if err != nil && len(body.Result) > 0 { // it is too long
+	if body.Result == nil {
+		return s.conn.send(kindAnswer, id, body)
+	}
+	err := s.conn.sendText(kindResult, id, body.Result)
+	if err != nil { // it is too long
 		err = s.conn.send(kindAnswer, id, answerBody{Stop: builtin.Stopf(builtin.Limit, "what a call returned is too large: %v", err)})
 	}
 	return err
@@ -180,7 +182,7 @@ func (s *session) perform(ctx context.Context, run *builtin.Run, function *built
 		result, err = run.Perform(builtin.WithBranch(ctx, branch), builtin.Call{Place: asked.Place, Func: function, Args: args, At: asked.At, Run: run, Branch: branch})
 	}
 	if err == nil {
-		answer.Result, err = json.Marshal(builtin.Typed{Type: function.Result, Value: result})
+		answer.Result, err = builtin.Typed{Type: function.Result, Value: result}.MarshalJSON()
 	}
 	if err == nil {
 		return answer

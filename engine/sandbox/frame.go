@@ -47,7 +47,8 @@ const (
 	kindLoad   kind = 'L' // a playbook to load
 	kindMain   kind = 'M' // run main
 	kindKept   kind = 'K' // run a function that was kept for the end
-	kindAnswer kind = 'A' // of file, call or lock
+	kindAnswer kind = 'A' // of file or lock, and of a call that failed
+	kindResult kind = 'R' // of a call: its result, and nothing around it
 	kindCancel kind = 'X' // what runs is to stop
 )
 
@@ -135,7 +136,7 @@ type (
 		Held     []string         `json:"held,omitempty"` // keys that an enclosing with_lock holds
 	}
 	answerBody struct {
-		Result json.RawMessage `json:"result,omitempty"`
+		Result json.RawMessage `json:"-"` // in a frame of its own kind
 		Fault  json.RawMessage `json:"fault,omitempty"`
 		Stop   *builtin.Stop   `json:"stop,omitempty"`
 		Text   []byte          `json:"text,omitempty"`   // of a file
@@ -189,6 +190,11 @@ func (c *conn) send(k kind, id uint64, body any) error {
 	if err != nil {
 		return fmt.Errorf("a frame of kind %q: %w", k, err)
 	}
+	return c.sendText(k, id, text)
+}
+
+// sendText writes a frame whose text is there already.
+func (c *conn) sendText(k kind, id uint64, text []byte) error {
 	if len(text)+frameHead > c.maxSent {
 		return fmt.Errorf("a frame of kind %q has %d bytes, more than %d", k, len(text), c.maxSent)
 	}
@@ -198,7 +204,7 @@ func (c *conn) send(k kind, id uint64, body any) error {
 	binary.LittleEndian.PutUint64(head[5:], id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, err = c.w.Write(append(head, text...))
+	_, err := c.w.Write(append(head, text...))
 	return err
 }
 

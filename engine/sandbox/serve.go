@@ -85,7 +85,7 @@ func (e *evaluator) receiveAll() error {
 			return err
 		}
 		switch f.kind {
-		case kindAnswer:
+		case kindAnswer, kindResult:
 			e.mu.Lock()
 			answer := e.asked[f.id]
 			delete(e.asked, f.id)
@@ -133,6 +133,9 @@ func (e *evaluator) askAs(ctx context.Context, id uint64, k kind, body any) (ans
 	}
 	select {
 	case f := <-answer:
+		if f.kind == kindResult {
+			return answerBody{Result: f.body}, nil
+		}
 		var a answerBody
 		if err := f.decode(&a); err != nil {
 			return a, err
@@ -306,7 +309,7 @@ func ended(err error) endedBody {
 
 // perform asks the parent for a call.
 func (e *evaluator) perform(ctx context.Context, call builtin.Call) (any, error) {
-	args, err := json.Marshal(builtin.Typed{Type: call.Func.Args, Value: call.Args})
+	args, err := builtin.Typed{Type: call.Func.Args, Value: call.Args}.MarshalJSON()
 	if err != nil {
 		return nil, builtin.Faultf(builtin.Invalid, "%s", call.Func.QualifiedName()).Because(err)
 	}
