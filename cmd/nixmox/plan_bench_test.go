@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,15 +13,20 @@ import (
 	"nixmox/builtins/lab"
 )
 
-// readsAlone makes the reads that planning backup.star makes, and nothing else:
-// the guests once and once more for each node, with its storages, and the
-// archives.
+// readsAlone makes the very requests that planning backup.star makes, and hands
+// the playbook no more of their answers: all guests once.
 const readsAlone = `needs(proxmox = ["read"], vzdump = ["read"])
 
 def main():
-    nodes = {g.node: True for g in proxmox.guests()}
-    parallel(list(nodes), lambda node: [proxmox.guests(), proxmox.storages(node = node)])
-    vzdump.backups("backup")
+    one = {g.node: g.id for g in proxmox.guests()}
+    parallel(list(one), lambda node: reads(node, one[node]))
+    vzdump.backups("backup", guests = [100])
+
+def reads(node, guest):
+    proxmox.get("/storage")
+    proxmox.get("/nodes/%s/storage/backup/status" % node)
+    proxmox.guests([str(guest)])
+    vzdump.backups("backup", node = node, guests = [100])
 `
 
 // BenchmarkPlan plans backup.star over 1,000 guests, by turns with a playbook
@@ -98,18 +104,18 @@ func benchmarkPlan(b *testing.B, pace func(path string) time.Duration) {
 	if err := os.WriteFile(reads, []byte(readsAlone), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	timed := func(args ...string) (time.Duration, int) {
+	timed := func(args ...string) (time.Duration, []string) {
 		asked = nil
 		began := time.Now()
 		var out strings.Builder
 		if code := (&app{stdout: &out, stderr: &out}).main(append(args, "--state", filepath.Join(dir, "state"), "--config", config)); code != 0 {
 			b.Fatalf("exit %d\n%s", code, out.String())
 		}
-		return time.Since(began), len(asked)
+		return time.Since(began), slices.Sorted(slices.Values(asked))
 	}
 	// The fastest of each: whatever else the machine does only adds.
 	planned, read := time.Hour, time.Hour
-	var requests, readRequests int
+	var requests, readRequests []string
 	for b.Loop() {
 		var took time.Duration
 		took, requests = timed("plan", "backup")
@@ -117,8 +123,10 @@ func benchmarkPlan(b *testing.B, pace func(path string) time.Duration) {
 		took, readRequests = timed("plan", reads)
 		read = min(read, took)
 	}
-	b.ReportMetric(float64(readRequests), "requests-of-reads")
+	if !slices.Equal(requests, readRequests) {
+		b.Fatalf("planning asked for\n%q\nand the reads alone for\n%q", requests, readRequests)
+	}
 	b.ReportMetric(float64(planned)/float64(read), "x-reads")
-	b.ReportMetric(float64(requests), "requests")
+	b.ReportMetric(float64(len(requests)), "requests")
 	b.ReportMetric(float64(planned.Milliseconds()), "ms/plan")
 }
