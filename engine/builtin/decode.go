@@ -2,14 +2,15 @@ package builtin
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/big"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // fromJSON turns decoded JSON into a neutral value, as the type wants it:
@@ -98,90 +99,150 @@ func untyped(raw any) (any, error) {
 // made again, because whoever sent the text may not have made it. Only in a
 // plan may a value be one that is not known yet.
 func (f *Func) DecodeArgs(text []byte, plan bool) (any, error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var raw map[string]any
-	if err := decoder.Decode(&raw); err != nil {
-		return nil, f.badArgs(err.Error())
-	}
+	g := givens{decoderOf(text), plan}
 	var named []Named
-	for _, name := range slices.Sorted(maps.Keys(raw)) {
+	err := g.members(func(name string) error {
 		i := f.Args.fieldIndex(name)
 		if i < 0 {
-			return nil, f.badArgs(fmt.Sprintf("has no argument %q", name))
+			return fmt.Errorf("has no argument %q", name)
 		}
-		if field := &f.Args.Fields[i]; !field.leftOut(raw[name]) {
-			v, err := field.Type.given(raw[name], plan)
-			if err != nil {
-				return nil, f.badArgs(fmt.Sprintf("%s: %v", name, err))
-			}
+		v, leftOut, err := g.field(&f.Args.Fields[i])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if !leftOut {
 			named = append(named, Named{name, v})
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, f.badArgs(err.Error())
 	}
 	return f.Bind(nil, named)
 }
 
-// leftOut reports whether a value is the zero one that stands for a default
-// which has no text.
-func (f *Field) leftOut(raw any) bool {
-	return f.HasDefault && f.Default == "" && (raw == nil || f.Type.text && (raw == "" || raw == json.Number("0")))
+// givens reads a text as neutral values, as a language would give them.
+type givens struct {
+	*jsontext.Decoder
+	plan bool
 }
 
-// given makes a neutral value of decoded JSON, as a language would give it.
-func (t *Type) given(raw any, plan bool) (any, error) {
-	if o, ok := OpaqueIn(raw); ok && t.Later {
-		if !plan {
-			return nil, errors.New("only in a plan may it be unknown")
+// members reads an object; what a member's value is, each reads for itself.
+func (g givens) members(each func(name string) error) error {
+	if g.PeekKind() != '{' {
+		text, err := g.ReadValue()
+		return cmp.Or(err, fmt.Errorf("want an object, got %.100s", text))
+	}
+	if _, err := g.ReadToken(); err != nil {
+		return err
+	}
+	for g.PeekKind() != '}' {
+		name, err := g.ReadToken()
+		if err != nil {
+			return err
 		}
-		return o, nil
+		if err := each(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := g.ReadToken()
+	return err
+}
+
+// field reads the value of a field. It is left out where it is the zero value
+// that stands for a default which has no text.
+func (g givens) field(f *Field) (v any, leftOut bool, err error) {
+	zero := false
+	switch g.PeekKind() {
+	case 'n':
+		zero = true
+	case '"', '0':
+		zero = f.Type.text
+	}
+	v, err = g.value(f.Type)
+	return v, zero && f.HasDefault && f.Default == "" && (v == nil || v == "" || v == int64(0)), err
+}
+
+func (g givens) value(t *Type) (any, error) {
+	next := g.PeekKind()
+	switch {
+	case t.Later && next == '{':
+		return g.later(t)
+	case t.Kind == KindList && next == '[':
+		return g.list(t)
+	case (t.Kind == KindMap || t.Kind == KindRecord) && next == '{':
+		return g.parts(t)
+	}
+	raw, err := readAny(g.Decoder)
+	if err != nil {
+		return nil, err
 	}
 	switch raw := raw.(type) {
-	case nil:
-		return nil, nil
 	case string:
 		if t.Kind == KindTime {
 			return time.Parse(time.RFC3339Nano, raw)
 		}
-	case []any:
-		if t.Kind == KindList {
-			out := make([]any, len(raw))
-			for i, e := range raw {
-				v, err := t.Elem.given(e, plan)
-				if err != nil {
-					return nil, fmt.Errorf("item %d: %w", i, err)
-				}
-				out[i] = v
-			}
-			return out, nil
-		}
 	case map[string]any:
-		switch t.Kind {
-		case KindSecret, KindValue:
-			if name, ok := raw["secret"].(string); ok && len(raw) == 1 {
-				return NamedSecret(name), nil
-			}
-		case KindMap, KindRecord:
-			out := make(map[string]any, len(raw))
-			for name, e := range raw {
-				inner := t.Elem
-				if t.Kind == KindRecord {
-					i := t.fieldIndex(name)
-					if i < 0 {
-						return nil, fmt.Errorf("%s has no field %q", article(t.Name), name)
-					}
-					if t.Fields[i].leftOut(e) {
-						continue
-					}
-					inner = t.Fields[i].Type
-				}
-				v, err := inner.given(e, plan)
-				if err != nil {
-					return nil, fmt.Errorf("%q: %w", name, err)
-				}
-				out[name] = v
-			}
-			return out, nil
+		if name, ok := raw["secret"].(string); ok && len(raw) == 1 && (t.Kind == KindSecret || t.Kind == KindValue) {
+			return NamedSecret(name), nil
 		}
 	}
 	return untyped(raw)
+}
+
+func (g givens) later(t *Type) (any, error) {
+	text, err := g.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if o, ok := opaqueIn(text); ok {
+		if !g.plan {
+			return nil, errors.New("only in a plan may it be unknown")
+		}
+		return o, nil
+	}
+	now := *t
+	now.Later = false
+	return givens{decoderOf(bytes.Clone(text)), g.plan}.value(&now)
+}
+
+func (g givens) list(t *Type) (any, error) {
+	if _, err := g.ReadToken(); err != nil {
+		return nil, err
+	}
+	out := []any{}
+	for g.PeekKind() != ']' {
+		v, err := g.value(t.Elem)
+		if err != nil {
+			return nil, fmt.Errorf("item %d: %w", len(out), err)
+		}
+		out = append(out, v)
+	}
+	_, err := g.ReadToken()
+	return out, err
+}
+
+// parts reads a dict, or a record as one.
+func (g givens) parts(t *Type) (any, error) {
+	out := map[string]any{}
+	err := g.members(func(name string) error {
+		var v any
+		var leftOut bool
+		var err error
+		if t.Kind == KindMap {
+			v, err = g.value(t.Elem)
+		} else if i := t.fieldIndex(name); i >= 0 {
+			v, leftOut, err = g.field(&t.Fields[i])
+		} else {
+			return fmt.Errorf("%s has no field %q", article(t.Name), name)
+		}
+		if err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+		if !leftOut {
+			out[name] = v
+		}
+		return nil
+	})
+	return out, err
 }

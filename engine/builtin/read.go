@@ -14,11 +14,16 @@ import (
 // thousands of records, so each value goes where it belongs as it is read.
 func (t *Type) Decode(text []byte) (any, error) {
 	dst := reflect.New(t.goType).Elem()
-	d := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if err := t.read(d, dst); err != nil {
+	if err := t.read(decoderOf(text), dst); err != nil {
 		return nil, err
 	}
 	return dst.Interface(), nil
+}
+
+// decoderOf reads what encoding/json reads, too: the last of two members of one
+// name counts.
+func decoderOf(text []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // read stores the next value of a text. What has parts is read part by part,
@@ -39,7 +44,11 @@ func (t *Type) read(d *jsontext.Decoder, dst reflect.Value) error {
 	case t.Kind == KindRecord && next == 'n' && len(t.Fields) == 0:
 		return d.SkipValue()
 	}
-	neutral, err := t.readNeutral(d, next)
+	raw, err := readAny(d)
+	if err != nil {
+		return err
+	}
+	neutral, err := t.fromJSON(raw)
 	if err != nil {
 		return err
 	}
@@ -64,11 +73,7 @@ func (t *Type) readLater(d *jsontext.Decoder, dst reflect.Value) error {
 	if err != nil {
 		return err
 	}
-	var raw any
-	if err := json.Unmarshal(text, &raw); err != nil {
-		return err
-	}
-	if o, ok := OpaqueIn(raw); ok {
+	if o, ok := opaqueIn(text); ok {
 		return t.set(dst, o)
 	}
 	now := *t
@@ -79,6 +84,28 @@ func (t *Type) readLater(d *jsontext.Decoder, dst reflect.Value) error {
 	}
 	dst.FieldByName("Value").Set(reflect.ValueOf(value))
 	return nil
+}
+
+// opaqueIn is the value to come that a text stands for. There are many in a
+// plan, and this is how they are written.
+func opaqueIn(text []byte) (Opaque, bool) {
+	rest, ok := bytes.CutPrefix(text, []byte(`{"known_after":"`))
+	if ok && bytes.IndexByte(rest, '\\') < 0 {
+		from, rest, _ := bytes.Cut(rest, []byte(`"`))
+		if string(rest) == "}" {
+			return Opaque{From: Place(from)}, len(from) > 0
+		}
+		of, is := bytes.CutPrefix(rest, []byte(`,"of":"`))
+		of, closed := bytes.CutSuffix(of, []byte(`"}`))
+		if is && closed && bytes.IndexByte(of, '"') < 0 {
+			return Opaque{From: Place(from), Of: string(of)}, len(from) > 0 && len(of) > 0
+		}
+	}
+	var raw any
+	if json.Unmarshal(text, &raw) != nil {
+		return Opaque{}, false
+	}
+	return OpaqueIn(raw)
 }
 
 func (t *Type) readList(d *jsontext.Decoder, dst reflect.Value) error {
@@ -175,40 +202,40 @@ func (t *Type) fieldNamed(quoted jsontext.Value, expected int) int {
 }
 
 func (f *Field) read(d *jsontext.Decoder, structure reflect.Value) error {
-	next := d.PeekKind()
-	if next == '{' || next == '[' {
+	if next := d.PeekKind(); next == '{' || next == '[' {
 		if err := f.Type.read(d, structure.FieldByIndex(f.index)); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
 		return nil
 	}
-	neutral, err := f.Type.readNeutral(d, next)
-	if err == nil && f.Enum != nil && neutral == "" {
-		neutral = unset{} // as it stands in results
+	raw, err := readAny(d)
+	var neutral any
+	if err == nil {
+		neutral, err = f.Type.fromJSON(raw)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
 	}
+	if f.Enum != nil && raw == "" {
+		neutral = unset{} // as it stands in results
+	}
 	return f.set(structure, neutral, true)
 }
 
-// readNeutral reads a value without parts, or one whose parts are of any type.
-func (t *Type) readNeutral(d *jsontext.Decoder, next jsontext.Kind) (any, error) {
-	switch next {
-	case '"', 'n', 't', 'f', '0':
+// readAny reads a value as encoding/json does, its numbers as they are written.
+func readAny(d *jsontext.Decoder) (any, error) {
+	switch next := d.PeekKind(); next {
+	case '"', '0', 'n', 't', 'f':
 		token, err := d.ReadToken()
-		if err != nil {
+		switch {
+		case err != nil || next == 'n':
 			return nil, err
+		case next == '"':
+			return token.String(), nil
+		case next == '0':
+			return json.Number(token.String()), nil
 		}
-		switch next {
-		case '"':
-			return t.fromJSON(token.String())
-		case '0':
-			return t.fromJSON(json.Number(token.String()))
-		case 'n':
-			return t.fromJSON(nil)
-		}
-		return t.fromJSON(next == 't')
+		return next == 't', nil
 	}
 	text, err := d.ReadValue()
 	if err != nil {
@@ -217,8 +244,6 @@ func (t *Type) readNeutral(d *jsontext.Decoder, next jsontext.Kind) (any, error)
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	var raw any
-	if err := decoder.Decode(&raw); err != nil {
-		return nil, err
-	}
-	return t.fromJSON(raw)
+	err = decoder.Decode(&raw)
+	return raw, err
 }
