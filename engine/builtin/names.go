@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ func (v VMID) String() string { return strconv.Itoa(int(v)) }
 
 // UnmarshalText follows pve-vmid of Proxmox's JSON schema.
 func (v *VMID) UnmarshalText(text []byte) error {
-	if !vmidGrammar.Match(text) {
+	if !isVMID(text) {
 		return fmt.Errorf("%q is no guest id: want a number from 100 to 999999999", text)
 	}
 	n, err := strconv.Atoi(string(text))
@@ -34,10 +35,33 @@ func (v *VMID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-var vmidGrammar = regexp.MustCompile(`^[1-9][0-9]{2,8}$`)
-
 // Pattern is the grammar of the id as text.
-func (VMID) Pattern() string { return vmidGrammar.String() }
+func (VMID) Pattern() string { return `^[1-9][0-9]{2,8}$` }
+
+// A list of guests has thousands of names, so they are not matched with their
+// patterns, but with what a test holds against those.
+
+func isVMID(text []byte) bool {
+	return len(text) >= 3 && len(text) <= 9 && text[0] != '0' && all(text, isDigit)
+}
+
+func isNode(text []byte) bool {
+	return len(text) >= 1 && len(text) <= 63 && isAlphanumeric(text[0]) && isAlphanumeric(text[len(text)-1]) &&
+		all(text, func(c byte) bool { return isAlphanumeric(c) || c == '-' })
+}
+
+func isStorageID(text []byte) bool {
+	return len(text) >= 2 && len(text) <= 100 && isLetter(text[0]) && isAlphanumeric(text[len(text)-1]) &&
+		all(text, func(c byte) bool { return isAlphanumeric(c) || c == '.' || c == '_' || c == '-' })
+}
+
+func all(text []byte, is func(byte) bool) bool {
+	return !slices.ContainsFunc(text, func(c byte) bool { return !is(c) })
+}
+
+func isDigit(c byte) bool        { return '0' <= c && c <= '9' }
+func isLetter(c byte) bool       { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+func isAlphanumeric(c byte) bool { return isDigit(c) || isLetter(c) }
 
 // Node is the name of a Proxmox VE node.
 type Node string
@@ -45,14 +69,12 @@ type Node string
 // Describe names the type and its grammar.
 func (Node) Describe() (string, string) { return "node", "a host name without its domain" }
 
-var nodeGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-
 // Pattern is the grammar of the name.
-func (Node) Pattern() string { return nodeGrammar.String() }
+func (Node) Pattern() string { return `^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$` }
 
 // UnmarshalText follows pve-node of Proxmox's JSON schema.
 func (n *Node) UnmarshalText(text []byte) error {
-	return setName(n, text, nodeGrammar, "node: want letters, digits and '-'")
+	return setName(n, text, isNode, "node: want letters, digits and '-'")
 }
 
 // StorageID is the name of a storage in Proxmox's storage.cfg.
@@ -63,18 +85,16 @@ func (StorageID) Describe() (string, string) {
 	return "storage", "a letter, then letters, digits, '-', '_' and '.'"
 }
 
-var storageGrammar = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,98}[A-Za-z0-9]$`)
-
 // Pattern is the grammar of the name.
-func (StorageID) Pattern() string { return storageGrammar.String() }
+func (StorageID) Pattern() string { return `^[A-Za-z][A-Za-z0-9._-]{0,98}[A-Za-z0-9]$` }
 
 // UnmarshalText follows pve-storage-id of Proxmox's JSON schema.
 func (s *StorageID) UnmarshalText(text []byte) error {
-	return setName(s, text, storageGrammar, "storage: want a letter, then letters, digits, '-', '_' and '.', two characters at least")
+	return setName(s, text, isStorageID, "storage: want a letter, then letters, digits, '-', '_' and '.', two characters at least")
 }
 
-func setName[T ~string](dst *T, text []byte, grammar *regexp.Regexp, want string) error {
-	if !grammar.Match(text) {
+func setName[T ~string](dst *T, text []byte, is func([]byte) bool, want string) error {
+	if !is(text) {
 		return fmt.Errorf("%q is no %s", text, want)
 	}
 	*dst = T(text)
@@ -91,7 +111,7 @@ func (VolID) Describe() (string, string) { return "volume id", "STORAGE:NAME" }
 // storage's folder or be taken for an option.
 func (v *VolID) UnmarshalText(text []byte) error {
 	storage, name, ok := strings.Cut(string(text), ":")
-	if !ok || !storageGrammar.MatchString(storage) || name == "" {
+	if !ok || !isStorageID([]byte(storage)) || name == "" {
 		return fmt.Errorf("%q is no volume id: want STORAGE:NAME", text)
 	}
 	for part := range strings.SplitSeq(name, "/") {

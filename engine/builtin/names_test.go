@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"nixmox/engine/builtin"
 )
 
@@ -130,3 +132,23 @@ func FuzzStorageID(f *testing.F) { fuzzText(f, "storage", "local-zfs", "a") }
 func FuzzVolID(f *testing.F)     { fuzzText(f, "volume id", "nas:backup/x", "nas:../x") }
 func FuzzDuration(f *testing.F)  { fuzzText(f, "duration", "90s", "7d", "0.25", "1e9", "0x1p4") }
 func FuzzBytes(f *testing.F)     { fuzzText(f, "size", "512MiB", "8192P") }
+
+// Names are matched byte by byte; their patterns, which the documentation and
+// the schemas show, say the same.
+func TestNamesMatchTheirPatterns(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(
+			rapid.String(), rapid.StringMatching(`[0-9]{1,10}`), rapid.StringMatching(`[A-Za-z0-9._-]{0,6}`),
+			rapid.StringMatching(`[a-z]([a-z0-9.-]{60,100})[a-z0-9]`), rapid.StringMatching(`[a-z0-9]{1,3}[^a-z]?[a-z0-9\n]{0,2}`),
+		).Draw(t, "text")
+		for _, name := range []interface {
+			Pattern() string
+			encoding.TextUnmarshaler
+		}{new(builtin.VMID), new(builtin.Node), new(builtin.StorageID)} {
+			fits := regexp.MustCompile(name.Pattern()).MatchString(text)
+			if err := name.UnmarshalText([]byte(text)); (err == nil) != fits {
+				t.Fatalf("%T of %q: %v, and the pattern says %v", name, text, err, fits)
+			}
+		}
+	})
+}

@@ -90,7 +90,7 @@ func (s *session) answer(id uint64, body answerBody) error {
 	if body.Result == nil {
 		return s.conn.send(kindAnswer, id, body)
 	}
-	err := s.conn.sendText(kindResult, id, body.Result)
+	err := s.conn.send(kindResult, id, body.Result)
 	if err != nil { // it is too long
 		err = s.conn.send(kindAnswer, id, answerBody{Stop: builtin.Stopf(builtin.Limit, "what a call returned is too large: %v", err)})
 	}

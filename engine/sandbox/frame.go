@@ -129,7 +129,7 @@ type (
 	callBody struct {
 		Place    builtin.Place    `json:"place"`
 		Call     string           `json:"call"`
-		Args     json.RawMessage  `json:"args"`
+		Args     json.RawMessage  `json:"args,omitempty"` // comes last
 		At       builtin.Position `json:"at"`
 		ReadOnly bool             `json:"read_only,omitempty"`
 		Depth    int              `json:"depth,omitempty"`
@@ -184,8 +184,11 @@ func newConn(rw io.ReadWriter, says, hears int) *conn {
 	return &conn{w: rw, r: bufio.NewReaderSize(rw, 64<<10), maxSent: says, maxReceived: hears}
 }
 
-// send writes a frame in one piece.
+// send writes a frame in one piece. A text that is there already is not looked at.
 func (c *conn) send(k kind, id uint64, body any) error {
+	if text, ok := body.(json.RawMessage); ok {
+		return c.sendText(k, id, text)
+	}
 	text, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("a frame of kind %q: %w", k, err)
@@ -193,7 +196,6 @@ func (c *conn) send(k kind, id uint64, body any) error {
 	return c.sendText(k, id, text)
 }
 
-// sendText writes a frame whose text is there already.
 func (c *conn) sendText(k kind, id uint64, text []byte) error {
 	if len(text)+frameHead > c.maxSent {
 		return fmt.Errorf("a frame of kind %q has %d bytes, more than %d", k, len(text), c.maxSent)

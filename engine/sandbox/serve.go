@@ -309,16 +309,21 @@ func ended(err error) endedBody {
 
 // perform asks the parent for a call.
 func (e *evaluator) perform(ctx context.Context, call builtin.Call) (any, error) {
-	args, err := builtin.Typed{Type: call.Func.Args, Value: call.Args}.MarshalJSON()
-	if err != nil {
-		return nil, builtin.Faultf(builtin.Invalid, "%s", call.Func.QualifiedName()).Because(err)
-	}
-	body := callBody{Place: call.Place, Call: call.Func.QualifiedName(), Args: args, At: call.At}
+	body := callBody{Place: call.Place, Call: call.Func.QualifiedName(), At: call.At}
 	if call.Branch != nil {
 		body.ReadOnly, body.Depth = call.Branch.ReadOnly, call.Branch.Depth
 	}
 	body.Held, _ = builtin.HeldFrom(ctx)
-	a, err := e.ask(ctx, kindCall, body)
+	// The arguments may be a list of thousands, which json.Marshal would read
+	// once more to put it into the body.
+	text, err := json.Marshal(body)
+	if err == nil {
+		text, err = (builtin.Typed{Type: call.Func.Args, Value: call.Args}).AppendJSON(append(text[:len(text)-1], `,"args":`...))
+	}
+	if err != nil {
+		return nil, builtin.Faultf(builtin.Invalid, "%s", call.Func.QualifiedName()).Because(err)
+	}
+	a, err := e.askAs(ctx, e.ids.Add(1), kindCall, json.RawMessage(append(text, '}')))
 	if err != nil {
 		return nil, err
 	}
