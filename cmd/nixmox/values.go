@@ -88,6 +88,12 @@ func appendValue(b []byte, v any) []byte {
 		return append(b, v.String()...)
 	case *builtin.Record:
 		return appendRecord(b, v)
+	case []any: // of records there may be thousands
+		if len(v) > 0 {
+			if first, ok := v[0].(*builtin.Record); ok {
+				return fmt.Appendf(b, "[%d × %s]", len(v), first.Type.Name)
+			}
+		}
 	}
 	text, err := builtin.MarshalNeutral(v)
 	if err != nil {

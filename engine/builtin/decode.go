@@ -1,16 +1,12 @@
 package builtin
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // fromJSON turns decoded JSON into a neutral value, as the type wants it:
@@ -99,22 +95,31 @@ func untyped(raw any) (any, error) {
 // made again, because whoever sent the text may not have made it. Only in a
 // plan may a value be one that is not known yet.
 func (f *Func) DecodeArgs(text []byte, plan bool) (any, error) {
-	g := givens{decoderOf(text), plan}
+	r, err := readJSON(text)
+	if err != nil {
+		return nil, f.badArgs(err.Error())
+	}
 	var named []Named
-	err := g.members(func(name string) error {
-		i := f.Args.fieldIndex(name)
-		if i < 0 {
-			return fmt.Errorf("has no argument %q", name)
-		}
-		v, leftOut, err := g.field(&f.Args.Fields[i])
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if !leftOut {
-			named = append(named, Named{name, v})
-		}
-		return nil
-	})
+	switch g := (givens{r, plan}); g.peek() {
+	case 'n': // of a function without arguments
+	case '{':
+		err = g.object(func(name []byte) error {
+			i := f.Args.fieldIndex(string(name))
+			if i < 0 {
+				return fmt.Errorf("has no argument %q", name)
+			}
+			v, leftOut, err := g.field(&f.Args.Fields[i])
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if !leftOut {
+				named = append(named, Named{f.Args.Fields[i].Name, v})
+			}
+			return nil
+		})
+	default:
+		err = errors.New("want an object")
+	}
 	if err != nil {
 		return nil, f.badArgs(err.Error())
 	}
@@ -123,60 +128,51 @@ func (f *Func) DecodeArgs(text []byte, plan bool) (any, error) {
 
 // givens reads a text as neutral values, as a language would give them.
 type givens struct {
-	*jsontext.Decoder
+	*jsonReader
 	plan bool
-}
-
-// members reads an object; what a member's value is, each reads for itself.
-func (g givens) members(each func(name string) error) error {
-	if g.PeekKind() != '{' {
-		text, err := g.ReadValue()
-		return cmp.Or(err, fmt.Errorf("want an object, got %.100s", text))
-	}
-	if _, err := g.ReadToken(); err != nil {
-		return err
-	}
-	for g.PeekKind() != '}' {
-		name, err := g.ReadToken()
-		if err != nil {
-			return err
-		}
-		if err := each(name.String()); err != nil {
-			return err
-		}
-	}
-	_, err := g.ReadToken()
-	return err
 }
 
 // field reads the value of a field. It is left out where it is the zero value
 // that stands for a default which has no text.
 func (g givens) field(f *Field) (v any, leftOut bool, err error) {
 	zero := false
-	switch g.PeekKind() {
+	switch g.peek() {
 	case 'n':
 		zero = true
 	case '"', '0':
 		zero = f.Type.text
 	}
-	v, err = g.value(f.Type)
+	v, err = g.given(f.Type)
 	return v, zero && f.HasDefault && f.Default == "" && (v == nil || v == "" || v == int64(0)), err
 }
 
-func (g givens) value(t *Type) (any, error) {
-	next := g.PeekKind()
+func (g givens) given(t *Type) (any, error) {
+	next := g.peek()
+	if t.Later && next == '{' {
+		if o, ok := opaqueIn(g.left[:valueEnd(g.left)]); ok {
+			if !g.plan {
+				return nil, errors.New("only in a plan may it be unknown")
+			}
+			g.value()
+			return o, nil
+		}
+	}
 	switch {
-	case t.Later && next == '{':
-		return g.later(t)
 	case t.Kind == KindList && next == '[':
-		return g.list(t)
+		out := []any{}
+		err := g.list(func() error {
+			v, err := g.given(t.Elem)
+			if err != nil {
+				return fmt.Errorf("item %d: %w", len(out), err)
+			}
+			out = append(out, v)
+			return nil
+		})
+		return out, err
 	case (t.Kind == KindMap || t.Kind == KindRecord) && next == '{':
 		return g.parts(t)
 	}
-	raw, err := readAny(g.Decoder)
-	if err != nil {
-		return nil, err
-	}
+	raw := g.any()
 	switch raw := raw.(type) {
 	case string:
 		if t.Kind == KindTime {
@@ -190,48 +186,16 @@ func (g givens) value(t *Type) (any, error) {
 	return untyped(raw)
 }
 
-func (g givens) later(t *Type) (any, error) {
-	text, err := g.ReadValue()
-	if err != nil {
-		return nil, err
-	}
-	if o, ok := opaqueIn(text); ok {
-		if !g.plan {
-			return nil, errors.New("only in a plan may it be unknown")
-		}
-		return o, nil
-	}
-	now := *t
-	now.Later = false
-	return givens{decoderOf(bytes.Clone(text)), g.plan}.value(&now)
-}
-
-func (g givens) list(t *Type) (any, error) {
-	if _, err := g.ReadToken(); err != nil {
-		return nil, err
-	}
-	out := []any{}
-	for g.PeekKind() != ']' {
-		v, err := g.value(t.Elem)
-		if err != nil {
-			return nil, fmt.Errorf("item %d: %w", len(out), err)
-		}
-		out = append(out, v)
-	}
-	_, err := g.ReadToken()
-	return out, err
-}
-
 // parts reads a dict, or a record as one.
 func (g givens) parts(t *Type) (any, error) {
 	out := map[string]any{}
-	err := g.members(func(name string) error {
+	err := g.object(func(name []byte) error {
 		var v any
 		var leftOut bool
 		var err error
 		if t.Kind == KindMap {
-			v, err = g.value(t.Elem)
-		} else if i := t.fieldIndex(name); i >= 0 {
+			v, err = g.given(t.Elem)
+		} else if i := t.fieldIndex(string(name)); i >= 0 {
 			v, leftOut, err = g.field(&t.Fields[i])
 		} else {
 			return fmt.Errorf("%s has no field %q", article(t.Name), name)
@@ -240,7 +204,7 @@ func (g givens) parts(t *Type) (any, error) {
 			return fmt.Errorf("%q: %w", name, err)
 		}
 		if !leftOut {
-			out[name] = v
+			out[string(name)] = v
 		}
 		return nil
 	})

@@ -109,7 +109,7 @@ func appendString(text []byte, s string) []byte {
 }
 
 // isPlain reports that a text stands in JSON as it is, which most do.
-func isPlain(s string) bool {
+func isPlain[T ~string | ~[]byte](s T) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
 			return false
