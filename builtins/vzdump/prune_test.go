@@ -287,7 +287,7 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%+v", marked)
 		}
 	}
-	if n := len(u.run.Planned.Assumed()); n != 2 {
+	if n := len(u.run.Planned.Assumed()); n != 2 { // one for each verify
 		t.Errorf("%d assumptions", n)
 	}
 	plan := must[PruneResult](u, "prune", args{"storage": "backup", "guests": ids(101, 105), "keep": map[string]any{"last": int64(2)}})

@@ -68,16 +68,17 @@ func (f *failures) fault(what string, of int, partial any) error {
 // which is the one that needs and approvals speak of, and none at all.
 func inStorage(what string, storage builtin.StorageID, volids []builtin.Later[builtin.VolID]) error {
 	if len(volids) == 0 {
-		return builtin.Faultf(builtin.Invalid, "%s of the storage %s: no archive is named", what, storage).
+		return builtin.Faultf(builtin.Invalid, "%s: no archive is named", what).
 			Hinting("a list that is empty is more often a mistake than a wish; leave the call out where there is nothing to do")
 	}
 	for i, volid := range volids {
 		if volid.Known() && volid.Value.Storage() != storage {
-			return builtin.Faultf(builtin.Invalid, "%s of the storage %s", what, storage).Saying(string(volid.Value) + " is on another").
+			return builtin.Faultf(builtin.Invalid, "%s", what).Saying(string(volid.Value) + " is on another").
 				Hinting("one call for each storage")
 		}
 		if slices.Contains(volids[:i], volid) {
-			return builtin.Faultf(builtin.Invalid, "%s of the storage %s", what, storage).Saying(laterText(volid) + " is named twice")
+			return builtin.Faultf(builtin.Invalid, "%s", what).Saying(laterText(volid) + " is named twice").
+				Hinting("once is enough")
 		}
 	}
 	return nil

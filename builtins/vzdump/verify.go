@@ -81,12 +81,16 @@ func (v *vzdump) verify(ctx context.Context, a VerifyArgs) (VerifyResult, error)
 		if err == nil {
 			proved, err = v.readArchive(ctx, found, name)
 		}
+		if ctx.Err() == nil {
+			reportRead(ctx, volid.Value, err)
+		}
 		if err == nil {
 			result.Whole = append(result.Whole, proved)
 		} else if err := not.add(ctx, volid.Value, err); err != nil {
 			return VerifyResult{}, err
 		}
 	}
+	assume(builtin.CallFrom(ctx).Run.Planned, result.Whole)
 	result.Failed = not.list
 	return result, not.fault(what, len(a.VolIDs), result)
 }
@@ -139,6 +143,27 @@ func (v *vzdump) justMade(ctx context.Context, a VerifyArgs, volid builtin.VolID
 	return listed, name, nil
 }
 
+// assume tells what a plan takes for granted, in a line for each call that will
+// make the archives.
+func assume(plan *builtin.Overlay, whole []Verification) {
+	from := map[builtin.Place]int{}
+	var order []builtin.Place
+	for _, v := range whole {
+		if v.Assumed {
+			if from[v.VolID.From]++; from[v.VolID.From] == 1 {
+				order = append(order, v.VolID.From)
+			}
+		}
+	}
+	for _, place := range order {
+		text := fmt.Sprintf("%d archives that call %s will make are whole", from[place], place)
+		if from[place] == 1 {
+			text = fmt.Sprintf("an archive that call %s will make is whole", place)
+		}
+		plan.Assume(text)
+	}
+}
+
 // assumeWhole is the verification of an archive that a plan's call will make.
 func assumeWhole(call *builtin.Call, volid builtin.Later[builtin.VolID]) Verification {
 	from, of := volid.From, volid.Of
@@ -149,7 +174,6 @@ func assumeWhole(call *builtin.Call, volid builtin.Later[builtin.VolID]) Verific
 	}
 	if plan := call.Run.Planned; plan != nil {
 		out.Guest = plannedArchive(plan, volid).Guest
-		plan.Assume("the archive of " + cmp.Or(of, "a guest") + " that call " + string(from) + " will make is whole")
 	}
 	return out
 }
@@ -207,13 +231,22 @@ func verifyFault(volid builtin.VolID, err error) error {
 	return err
 }
 
+// reportRead tells how reading an archive ended.
+func reportRead(ctx context.Context, volid builtin.VolID, err error) {
+	p := builtin.Progress{Subject: guestOf(volid).String(), Ended: builtin.SubjectDone, Step: string(volid) + " is whole"}
+	if err != nil {
+		p.Ended, p.Step = builtin.SubjectFailed, err.Error()
+	}
+	builtin.Report(ctx, p)
+}
+
 // progressOf reports each whole per cent of a file's bytes.
 func progressOf(ctx context.Context, volid builtin.VolID, total int64) func(int64) {
 	last := int64(-1)
 	return func(read int64) {
 		if percent := read * 100 / max(total, 1); percent != last {
 			last = percent
-			builtin.Report(ctx, builtin.Progress{Step: "reading " + string(volid), Done: read, Total: total, Percent: float64(percent)})
+			builtin.Report(ctx, builtin.Progress{Subject: guestOf(volid).String(), Step: "reading " + string(volid), Done: read, Total: total, Percent: float64(percent)})
 		}
 	}
 }

@@ -276,3 +276,56 @@ func TestWhatKeepsFromVerifying(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// One archive that is damaged keeps neither the others from being verified nor
+// those from being marked, and the error names it and holds what was done.
+func TestSeveralArchivesOfWhichSomeFail(t *testing.T) {
+	u := newUser(t, "vzdump:105=flip")
+	a := must[BackupResult](u, "backup", args{"node": "pve2", "guests": ids(101, 105), "storage": "backup"}).Archives
+	b := u.newest(106)
+	volids := []any{string(a[0].VolID.Value), string(a[1].VolID.Value), string(b.VolID.Value)}
+	_, err := call[VerifyResult](u, "verify", args{"storage": "backup", "volids": volids})
+	f := fault(t, err, builtin.Failed, "1 of 3 failed", string(a[1].VolID.Value), "is not whole")
+	read := f.Partial.(VerifyResult)
+	if len(read.Whole) != 2 || read.Whole[0].Guest != 101 || read.Whole[1].Guest != 106 || len(read.Failed) != 1 || read.Failed[0].Guest != 105 ||
+		!strings.Contains(read.Failed[0].Said, "back the guest up again") {
+		t.Fatalf("%+v", read)
+	}
+	ended := map[string]builtin.Ended{}
+	for _, p := range u.progress {
+		if p.Ended != "" {
+			ended[p.Subject] = p.Ended
+		}
+	}
+	if ended["105"] != builtin.SubjectFailed || ended["106"] != builtin.SubjectDone {
+		t.Errorf("told %v", ended)
+	}
+
+	if err := u.lab.SetNotes(string(b.VolID.Value), "mine now"); err != nil {
+		t.Fatal(err)
+	}
+	before := u.count("PUT", "")
+	_, err = call[MarkResult](u, "mark", marking(read.Whole...))
+	f = fault(t, err, builtin.Conflict, "1 of 2 failed", "not nixmox's own")
+	marked := f.Partial.(MarkResult)
+	if len(marked.Archives) != 1 || marked.Archives[0].Guest != 101 || marked.Archives[0].Verified == nil || len(marked.Failed) != 1 || marked.Failed[0].Guest != 106 {
+		t.Errorf("%+v", marked)
+	}
+	if n := u.count("PUT", "") - before; n != 1 {
+		t.Errorf("%d writes", n)
+	}
+	if now := u.newest(101); now.Verified == nil || !now.Verified.Equal(read.Whole[0].Time) {
+		t.Errorf("%+v", now)
+	}
+}
+
+func TestArchivesThatAreNamedTwiceOrElsewhere(t *testing.T) {
+	u := newUser(t)
+	volid := string(u.newest(101).VolID.Value)
+	_, err := call[VerifyResult](u, "verify", args{"storage": "backup", "volids": []any{volid, volid}})
+	fault(t, err, builtin.Invalid, "named twice")
+	_, err = call[VerifyResult](u, "verify", args{"storage": "backup", "volids": []any{}})
+	fault(t, err, builtin.Invalid, "no archive is named")
+	_, err = call[VerifyResult](u, "verify", args{"storage": "small", "volids": []any{volid}})
+	fault(t, err, builtin.Invalid, "is on another")
+}

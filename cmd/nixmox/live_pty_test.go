@@ -137,7 +137,7 @@ func TestLiveView(t *testing.T) {
 	all := s.screen.text()
 	for _, want := range []string{`^..:..:.. 4 guests on 3 nodes$`, `^..:..:.. x 2.2.2 103 \(router\): failed`, `^..:..:.. < 2.1.2 100 \(nixos-vm\): finished \(2m40s\)$`,
 		`^..:..:.. < 2.1.2 vzdump.backup\(node = "pve1", guests = \[100\], storage = "backup"\) \(\d+m[\d.]+s\)$`,
-		`^..:..:.. 100 \(nixos-vm\): backup:backup/vzdump-qemu-100-.* is whole$`, `^backup: failed after `} {
+		`^..:..:.. < 2.1.4 100: backup:backup/vzdump-qemu-100-.* is whole$`, `^backup: failed after `} {
 		if n := len(regexp.MustCompile("(?m)"+want).FindAllString(all, -1)); n != 1 {
 			t.Errorf("%d lines match %s:\n%s", n, want, all)
 		}

@@ -139,7 +139,7 @@ def test_plan():
     p = playbook.plan("p.star")
     check.eq((p.exit, p.plan_ends), (0, ""))
     check.eq(p.assumed, ["an archive that call 3 will make is whole"])
-    check.eq(p.calls[1].args["volid"], "(known after call 3)")
+    check.eq(p.calls[1].args["volids"], ["(known after call 3, guest 101)"])
     check.same_calls(p, playbook.run("p.star", params = {"guest": 101}))
 
 def test_mistakes():
