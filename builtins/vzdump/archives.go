@@ -72,7 +72,7 @@ type BackupsArgs struct {
 }
 
 func (v *vzdump) backups(ctx context.Context, a BackupsArgs) ([]Archive, error) {
-	all, err := v.list(ctx, a.Storage, a.Node, 0)
+	all, err := v.list(ctx, a.Storage, a.Node, a.Guests...)
 	if err != nil {
 		return nil, err
 	}
@@ -82,11 +82,11 @@ func (v *vzdump) backups(ctx context.Context, a BackupsArgs) ([]Archive, error) 
 	}), nil
 }
 
-// list is every archive of a storage, or of one guest if that is not 0, oldest
-// first, as it really is.
-func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node builtin.Node, guest builtin.VMID) ([]Archive, error) {
+// list is every archive of a storage, or those of some guests, oldest first, as
+// it really is.
+func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node builtin.Node, guests ...builtin.VMID) ([]Archive, error) {
 	if node != "" {
-		return v.listOn(ctx, storage, node, guest)
+		return v.listOn(ctx, storage, node, guests...)
 	}
 	s, err := v.storage(ctx, storage)
 	if err != nil {
@@ -97,11 +97,11 @@ func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node built
 		return nil, err
 	}
 	if s.IsShared() {
-		return v.listAnywhere(ctx, storage, nodes, guest)
+		return v.listAnywhere(ctx, storage, nodes, guests)
 	}
 	var all []Archive
 	for _, n := range nodes {
-		found, err := v.listOn(ctx, storage, n, guest)
+		found, err := v.listOn(ctx, storage, n, guests...)
 		if f := builtin.AsFault(err); f != nil {
 			// A list with a node missing would look like one without its archives.
 			return nil, f.Hinting("each node has its own %s, and %s does not answer; name one that does: node = …", storage, n)
@@ -116,10 +116,10 @@ func (v *vzdump) list(ctx context.Context, storage builtin.StorageID, node built
 }
 
 // listAnywhere lists a shared storage on the first node where it is active.
-func (v *vzdump) listAnywhere(ctx context.Context, storage builtin.StorageID, nodes []builtin.Node, guest builtin.VMID) ([]Archive, error) {
+func (v *vzdump) listAnywhere(ctx context.Context, storage builtin.StorageID, nodes []builtin.Node, guests []builtin.VMID) ([]Archive, error) {
 	var first error
 	for _, n := range nodes {
-		found, err := v.listOn(ctx, storage, n, guest)
+		found, err := v.listOn(ctx, storage, n, guests...)
 		if err == nil {
 			return found, nil
 		}
@@ -131,15 +131,25 @@ func (v *vzdump) listAnywhere(ctx context.Context, storage builtin.StorageID, no
 	return nil, first
 }
 
-func (v *vzdump) listOn(ctx context.Context, storage builtin.StorageID, node builtin.Node, guest builtin.VMID) ([]Archive, error) {
-	volumes, err := v.c.Content(ctx, string(node), string(storage), pve.ContentFilter{Content: "backup", VMID: guest})
+// listOn asks Proxmox for the archives of one guest, or for all: it has no list
+// of some.
+func (v *vzdump) listOn(ctx context.Context, storage builtin.StorageID, node builtin.Node, guests ...builtin.VMID) ([]Archive, error) {
+	filter := pve.ContentFilter{Content: "backup"}
+	if len(guests) == 1 {
+		filter.VMID = guests[0]
+	}
+	volumes, err := v.c.Content(ctx, string(node), string(storage), filter)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]Archive, 0, len(volumes))
+	wanted := make(map[builtin.VMID]bool, len(guests))
+	for _, id := range guests {
+		wanted[id] = true
+	}
+	all := []Archive{}
 	for _, volume := range volumes {
 		// A backup folder can hold what no vzdump made; without an owner it is nobody's archive.
-		if volume.Content == "backup" && volume.VMID >= 100 {
+		if volume.Content == "backup" && volume.VMID >= 100 && (len(guests) == 0 || wanted[builtin.VMID(volume.VMID)]) {
 			all = append(all, archiveOf(volume, storage, node))
 		}
 	}
@@ -177,25 +187,34 @@ func guestOf(volid builtin.VolID) builtin.VMID {
 	return 0
 }
 
+// guestsNamed are the guests of archives, none (that is, all) where a name does
+// not say.
+func guestsNamed(volids ...builtin.Later[builtin.VolID]) []builtin.VMID {
+	var guests []builtin.VMID
+	for _, volid := range volids {
+		switch id := guestOf(volid.Value); {
+		case !volid.Known() || slices.Contains(guests, id):
+		case id == 0:
+			return nil
+		default:
+			guests = append(guests, id)
+		}
+	}
+	return guests
+}
+
 // find is the archive of a volume id.
 func (v *vzdump) find(ctx context.Context, volid builtin.VolID, node builtin.Node) (Archive, error) {
-	all, err := v.list(ctx, volid.Storage(), node, guestOf(volid))
+	all, err := v.list(ctx, volid.Storage(), node, guestsNamed(builtin.Now(volid))...)
 	if err != nil {
 		return Archive{}, err
 	}
 	return findIn(byVolID(all), volid)
 }
 
-// listed is a storage's list by volume id, of the archives' own guest only
-// where all are of one.
+// listed is a storage's list by volume id, of the archives' own guests.
 func (v *vzdump) listed(ctx context.Context, storage builtin.StorageID, node builtin.Node, volids []builtin.Later[builtin.VolID]) (map[builtin.VolID][]Archive, error) {
-	guest := guestOf(volids[0].Value)
-	for _, volid := range volids[1:] {
-		if guestOf(volid.Value) != guest {
-			guest = 0
-		}
-	}
-	all, err := v.list(ctx, storage, node, guest)
+	all, err := v.list(ctx, storage, node, guestsNamed(volids...)...)
 	return byVolID(all), err
 }
 

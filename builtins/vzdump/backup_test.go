@@ -178,7 +178,7 @@ func TestTaskSaysOKButTheArchiveIsNotThere(t *testing.T) {
 	if err != nil || !end.OK {
 		t.Fatalf("%+v, %v", end, err)
 	}
-	listed, err := u.v.list(ctx, "backup", "", 0)
+	listed, err := u.v.list(ctx, "backup", "")
 	if err != nil {
 		t.Fatal(err)
 	}

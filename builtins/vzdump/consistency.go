@@ -90,7 +90,7 @@ func (v *vzdump) recordConsistency(ctx context.Context, j *job, archives []Made)
 	if len(written) == 0 {
 		return warnings
 	}
-	listed, err := v.listOn(ctx, j.Storage, j.Node, 0)
+	listed, err := v.listOn(ctx, j.Storage, j.Node, j.Guests...)
 	byID := map[builtin.VolID]Archive{}
 	for _, x := range listed {
 		byID[x.VolID.Value] = x

@@ -80,7 +80,7 @@ func (v *vzdump) listAgain(ctx context.Context, a PruneArgs, d PruneDecision) ([
 	if decided := slices.Concat(d.Stay, d.Remove); node == "" && s.IsShared() && len(decided) > 0 {
 		node = decided[0].Node
 	}
-	return v.list(ctx, a.Storage, node, 0)
+	return v.list(ctx, a.Storage, node)
 }
 
 func (v *vzdump) decidePrune(ctx context.Context, a PruneArgs) (PruneDecision, error) {
@@ -88,7 +88,7 @@ func (v *vzdump) decidePrune(ctx context.Context, a PruneArgs) (PruneDecision, e
 		return PruneDecision{}, builtin.Faultf(builtin.Invalid, "pruning the storage %s: no guest is named", a.Storage).
 			Hinting("name the guests whose archives may go")
 	}
-	all, err := v.list(ctx, a.Storage, a.Node, 0)
+	all, err := v.list(ctx, a.Storage, a.Node)
 	if err != nil {
 		return PruneDecision{}, err
 	}

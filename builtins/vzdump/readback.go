@@ -17,7 +17,7 @@ import (
 // each guest: the task's log, the storage's list, and the mark in the notes.
 func (v *vzdump) readBack(ctx context.Context, j *job, end pve.TaskEnd, log *taskLog) (BackupResult, error) {
 	result := BackupResult{Task: builtin.Now(end.UPID.String()), Status: builtin.Now(end.ExitStatus), Expected: j.expected, Failed: slices.Clone(j.refused)}
-	listed, err := v.listOn(ctx, j.Storage, j.Node, 0)
+	listed, err := v.listOn(ctx, j.Storage, j.Node, j.Guests...)
 	if f := builtin.AsFault(err); f != nil {
 		f.What = fmt.Sprintf("%s: the task ended with %q, but whether the archives are there could not be seen: %s", j.what(), end.ExitStatus, f.What)
 		return BackupResult{}, f.Hinting("look again later: vzdump.backups(%q); task %s", j.Storage, end.UPID)

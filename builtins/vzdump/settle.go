@@ -150,7 +150,7 @@ func (v *vzdump) settleTask(ctx context.Context, j *job, upid pve.UPID) (builtin
 // settleByArchives: no task is found. Archives with the mark prove that there
 // was one; that there was none, only a list that reaches back far enough does.
 func (v *vzdump) settleByArchives(ctx context.Context, j *job, handle string, began time.Time, known bool) (builtin.Settlement[BackupResult], error) {
-	listed, err := v.listOn(ctx, j.Storage, j.Node, 0)
+	listed, err := v.listOn(ctx, j.Storage, j.Node, j.Guests...)
 	if err != nil {
 		return builtin.Settlement[BackupResult]{}, err
 	}

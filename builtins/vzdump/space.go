@@ -19,7 +19,7 @@ func (v *vzdump) checkSpace(ctx context.Context, j *job, guests []pve.Guest) err
 	if j.onServer {
 		return nil
 	}
-	listed, err := v.listOn(ctx, j.Storage, j.Node, 0)
+	listed, err := v.listOn(ctx, j.Storage, j.Node, j.Guests...)
 	if err != nil {
 		return err
 	}
