@@ -42,7 +42,7 @@ func (a MarkArgs) check() error {
 		return err
 	}
 	for _, v := range a.Verified {
-		if v.VolID.Known() && (v.Assumed || !v.Whole || !v.Bytes.Known() || !v.SHA256.Known() || v.SHA256.Value == "") {
+		if v.VolID.Known() && (v.Assumed || !v.Whole || !v.Read.Known() || v.Read.Value.SHA256 == "") {
 			return builtin.Faultf(builtin.Invalid, "%s", v.marking()).Saying("nobody has looked at it: the verification is assumed").
 				Hinting("verify the archive in this run, and pass what that returned")
 		}
@@ -84,13 +84,13 @@ func (m markable) marked() Archive {
 
 // wanted are the notes with the verification.
 func (m markable) wanted() string {
-	return marks.WithVerification(m.notes, m.proved.Time, m.proved.SHA256.Value)
+	return marks.WithVerification(m.notes, m.proved.Time, m.proved.Read.Value.SHA256)
 }
 
 // isMarked reports whether the list shows the archive with the verification.
 func (v Verification) isMarked(listed Archive) bool {
 	m := listed.mark
-	return m.SHA256 == v.SHA256.Value && m.Verified.Equal(v.Time) && !m.Verified.IsZero()
+	return m.SHA256 == v.Read.Value.SHA256 && m.Verified.Equal(v.Time) && !m.Verified.IsZero()
 }
 
 // markables looks at the archives to be marked. One that may not be does not
@@ -125,9 +125,9 @@ func (v *vzdump) look(ctx context.Context, listed map[builtin.VolID][]Archive, p
 	if err != nil {
 		return Archive{}, "", err
 	}
-	if a.Size != proved.Bytes.Value {
+	if a.Size != proved.Read.Value.Bytes {
 		return Archive{}, "", builtin.Faultf(builtin.Conflict, "%s", proved.marking()).
-			Saying(fmt.Sprintf("%d bytes were verified, and now it has %d", proved.Bytes.Value, a.Size)).Hinting("verify it again")
+			Saying(fmt.Sprintf("%d bytes were verified, and now it has %d", proved.Read.Value.Bytes, a.Size)).Hinting("verify it again")
 	}
 	notes, err := v.notes(ctx, a)
 	if err != nil {

@@ -27,7 +27,7 @@ func Module(c *pve.Client) builtin.Module {
 		builtin.NewRead("verify", "Read archives to their end and check that they are whole. "+
 			"The files must be readable on the machine that runs nixmox. If only some are not whole, the error's value holds the others. Of one on a backup server nobody but the server can tell; see verification in backups.",
 			v.verify).With(builtin.Reference{
-			Example:    "newest = vzdump.backups(\"backup\", guests = [101])[-1]\nlog(vzdump.verify(\"backup\", [newest.volid]).whole[0].proof)",
+			Example:    "newest = vzdump.backups(\"backup\", guests = [101])[-1]\nlog(vzdump.verify(\"backup\", [newest.volid]).whole[0].read.proof)",
 			Source:     "package builtins/vzdump/archive",
 			Errors:     []builtin.Kind{builtin.Invalid, builtin.NotFound, builtin.Forbidden, builtin.Conflict, builtin.Unreachable, builtin.Failed},
 			Privileges: onStorage,

@@ -12,7 +12,7 @@ import (
 func TestScopesAndKeys(t *testing.T) {
 	u := newUser(t)
 	volid := "backup:backup/vzdump-qemu-100-2026_11_01-00_00_00.vma.zst"
-	v := recordOf(Verification{VolID: builtin.Now(builtin.VolID(volid)), Guest: 101, Devices: builtin.Now([]Device{})})
+	v := recordOf(Verification{VolID: builtin.Now(builtin.VolID(volid)), Guest: 101, Read: builtin.Now(Reading{Devices: []Device{}})})
 	for name, want := range map[string]struct {
 		args  args
 		sort  string

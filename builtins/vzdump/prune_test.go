@@ -279,7 +279,7 @@ func TestPlan(t *testing.T) {
 	for _, a := range made.Archives {
 		opaque := builtin.Opaque{From: a.VolID.From, Of: a.VolID.Of}
 		v := u.verify(opaque)
-		if !v.Assumed || !v.Whole || v.SHA256.Known() {
+		if !v.Assumed || !v.Whole || v.Read.Known() {
 			t.Errorf("%+v", v)
 		}
 		marked := u.mark(v)

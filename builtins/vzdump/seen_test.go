@@ -18,7 +18,7 @@ func TestVerifyAfterABackupAsksForNoList(t *testing.T) {
 		return call[VerifyResult](u, "verify", verifying(a.VolID.Value, string(a.Node)))
 	}
 	before := lists()
-	if v, err := verify(made[0]); err != nil || len(v.Whole) != 1 || v.Whole[0].Bytes.Value != made[0].Size || lists() != before {
+	if v, err := verify(made[0]); err != nil || len(v.Whole) != 1 || v.Whole[0].Read.Value.Bytes != made[0].Size || lists() != before {
 		t.Errorf("%+v, %v, and %d lists", v, err, lists()-before)
 	}
 	if v, err := verify(made[0]); err != nil || len(v.Whole) != 1 || lists() != before+1 {

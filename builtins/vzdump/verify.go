@@ -31,17 +31,22 @@ type VerifyResult struct {
 // Verification says what reading an archive to its end has proved. In a plan
 // that of an archive to come is assumed, and what was read is not known.
 type Verification struct {
-	VolID    builtin.Later[builtin.VolID] `name:"volid" doc:"the archive"`
-	Guest    builtin.VMID                 `name:"guest" doc:"the guest that was backed up"`
-	Whole    bool                         `name:"whole" doc:"always True: an archive that is not whole is an error"`
-	Assumed  bool                         `name:"assumed" volatile:"" doc:"nobody has looked: the archive is only planned"`
-	Time     time.Time                    `name:"time" volatile:"" doc:"when it had been read, UTC"`
-	Proof    builtin.Later[string]        `name:"proof" doc:"content: every byte is covered by a checksum; structure: the data bytes carry none"`
-	Bytes    builtin.Later[int64]         `name:"bytes" doc:"bytes of the file"`
-	Unpacked builtin.Later[int64]         `name:"unpacked" doc:"bytes it unpacks to"`
-	SHA256   builtin.Later[string]        `name:"sha256" doc:"of the file, in hexadecimal"`
-	Devices  builtin.Later[[]Device]      `name:"devices" doc:"the disks in the archive of a VM"`
-	Entries  builtin.Later[int]           `name:"entries" doc:"the files in the archive of a container"`
+	VolID   builtin.Later[builtin.VolID] `name:"volid" doc:"the archive"`
+	Guest   builtin.VMID                 `name:"guest" doc:"the guest that was backed up"`
+	Whole   bool                         `name:"whole" doc:"always True: an archive that is not whole is an error"`
+	Assumed bool                         `name:"assumed" volatile:"" doc:"nobody has looked: the archive is only planned"`
+	Time    time.Time                    `name:"time" volatile:"" doc:"when it had been read, UTC"`
+	Read    builtin.Later[Reading]       `name:"read" doc:"what was read"`
+}
+
+// Reading is what an archive was found to be when it was read to its end.
+type Reading struct {
+	Proof    string   `name:"proof" doc:"content: every byte is covered by a checksum; structure: the data bytes carry none"`
+	Bytes    int64    `name:"bytes" doc:"bytes of the file"`
+	Unpacked int64    `name:"unpacked" doc:"bytes it unpacks to"`
+	SHA256   string   `name:"sha256" doc:"of the file, in hexadecimal"`
+	Devices  []Device `name:"devices" doc:"the disks in the archive of a VM"`
+	Entries  int      `name:"entries" doc:"the files in the archive of a container"`
 }
 
 // Device is a disk in the archive of a VM.
@@ -119,9 +124,9 @@ func (v *vzdump) readArchive(ctx context.Context, listed Archive, name string) (
 		devices = append(devices, Device{Name: d.Name, Size: d.Size})
 	}
 	return Verification{
-		VolID: volid, Guest: listed.Guest, Whole: true, Time: builtin.CallFrom(ctx).Run.Now().UTC().Truncate(time.Second), Proof: builtin.Now(string(report.Proof)),
-		Bytes: builtin.Now(report.Bytes), Unpacked: builtin.Now(report.Unpacked), SHA256: builtin.Now(report.SHA256),
-		Devices: builtin.Now(devices), Entries: builtin.Now(report.Entries),
+		VolID: volid, Guest: listed.Guest, Whole: true, Time: builtin.CallFrom(ctx).Run.Now().UTC().Truncate(time.Second), Read: builtin.Now(Reading{
+			Proof: string(report.Proof), Bytes: report.Bytes, Unpacked: report.Unpacked, SHA256: report.SHA256, Devices: devices, Entries: report.Entries,
+		}),
 	}, nil
 }
 
@@ -166,11 +171,9 @@ func assume(plan *builtin.Overlay, whole []Verification) {
 
 // assumeWhole is the verification of an archive that a plan's call will make.
 func assumeWhole(call *builtin.Call, volid builtin.Later[builtin.VolID]) Verification {
-	from, of := volid.From, volid.Of
 	out := Verification{
 		VolID: volid, Whole: true, Assumed: true, Time: call.Run.Now().UTC().Truncate(time.Second),
-		Proof: builtin.Later[string]{From: from, Of: of}, Bytes: builtin.Later[int64]{From: from, Of: of}, Unpacked: builtin.Later[int64]{From: from, Of: of},
-		SHA256: builtin.Later[string]{From: from, Of: of}, Devices: builtin.Later[[]Device]{From: from, Of: of}, Entries: builtin.Later[int]{From: from, Of: of},
+		Read: builtin.Later[Reading]{From: volid.From, Of: volid.Of},
 	}
 	if plan := call.Run.Planned; plan != nil {
 		out.Guest = plannedArchive(plan, volid).Guest

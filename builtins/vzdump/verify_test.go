@@ -59,7 +59,7 @@ func TestBackupsOfANodesOwnStorage(t *testing.T) {
 		t.Errorf("of pve3: %+v", one)
 	}
 	v := u.verify(all[1].VolID.Value)
-	if !v.Whole || v.Entries.Value == 0 {
+	if !v.Whole || v.Read.Value.Entries == 0 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -82,7 +82,7 @@ func TestVerifyAndMark(t *testing.T) {
 	made := must[BackupResult](u, "backup", args{"node": "pve1", "guests": ids(100), "storage": "backup", "note": "first | line\nsecond\n\n"})
 	volid := string(made.Archives[0].VolID.Value)
 	v := u.verify(volid)
-	if !v.Whole || v.Assumed || v.Proof.Value != "content" || v.Bytes.Value != made.Archives[0].Size || len(v.SHA256.Value) != 64 || len(v.Devices.Value) != 1 || v.Devices.Value[0].Name != "drive-scsi0" {
+	if !v.Whole || v.Assumed || v.Read.Value.Proof != "content" || v.Read.Value.Bytes != made.Archives[0].Size || len(v.Read.Value.SHA256) != 64 || len(v.Read.Value.Devices) != 1 || v.Read.Value.Devices[0].Name != "drive-scsi0" {
 		t.Errorf("%+v", v)
 	}
 	if !slices.ContainsFunc(u.progress, func(p builtin.Progress) bool { return p.Step == "reading "+volid && p.Percent == 100 }) {
@@ -97,7 +97,7 @@ func TestVerifyAndMark(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	added := " verified=" + v.Time.Format(time.RFC3339) + " sha256=" + v.SHA256.Value
+	added := " verified=" + v.Time.Format(time.RFC3339) + " sha256=" + v.Read.Value.SHA256
 	if strings.Replace(after, added, "", 1) != before || !strings.Contains(after, added+"\nsecond") {
 		t.Errorf("notes %q became %q", before, after)
 	}
