@@ -20,13 +20,13 @@ const readsAlone = `needs(proxmox = ["read"], vzdump = ["read"])
 def main():
     one = {g.node: g.id for g in proxmox.guests()}
     parallel(list(one), lambda node: reads(node, one[node]))
-    vzdump.backups("backup", guests = [100])
+    vzdump.backups("backup", guests = [100, 101])
 
 def reads(node, guest):
     proxmox.get("/storage")
     proxmox.get("/nodes/%s/storage/backup/status" % node)
     proxmox.guests([str(guest)])
-    vzdump.backups("backup", node = node, guests = [100])
+    vzdump.backups("backup", node = node, guests = [100, 101])
 `
 
 // BenchmarkPlan plans backup.star over 1,000 guests, by turns with a playbook
