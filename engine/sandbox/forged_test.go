@@ -87,7 +87,7 @@ var forgeries = map[string]forgery{
 	"length above":     {load: func(f forger) { f.bytes(1, 0, 64, 0, 'l', 0, 0, 0, 0, 0, 0, 0, 0) }, kind: builtin.Died, says: "bytes"},
 	"cut short":        {load: func(f forger) { f.bytes(100, 0, 0, 0, 'l', 1, 0, 0, 0, 0, 0, 0, 0, '{'); os.Exit(0) }, kind: builtin.Died},
 	"no JSON":          {load: func(f forger) { f.bytes(10, 0, 0, 0, 'l', 1, 0, 0, 0, 0, 0, 0, 0, '{') }, says: "JSON"},
-	"huge frame":       {load: func(f forger) { _ = f.send(kindLoaded, f.load.id, loadedBody{Doc: strings.Repeat("x", 32<<20)}) }, kind: builtin.Died, says: "bytes"},
+	"huge frame":       {load: func(f forger) { _ = f.send(kindLoaded, f.load.id, loadedBody{Doc: strings.Repeat("x", 2*maxSaid)}) }, kind: builtin.Died, says: "bytes"},
 	"nested":           {load: func(f forger) { f.raw(kindLoaded, f.load.id, deep(1000)) }, says: "nested"},
 	"a million values": {load: func(f forger) { f.raw(kindLoaded, f.load.id, `{"uses":[{}`+strings.Repeat(",{}", 1<<20)+`]}`) }, says: "values"},
 
