@@ -32,7 +32,7 @@ type SnapshotInfo struct {
 // SnapshotsArgs are the arguments of snapshots.
 type SnapshotsArgs struct {
 	Datasets  []Dataset `name:"datasets" scope:"dataset" default:"" doc:"of these datasets; none for those of all pools"`
-	Recursive bool      `name:"recursive" default:"false" doc:"and of all below them"`
+	Recursive bool      `name:"recursive" default:"false" deep:"true" doc:"and of all below them"`
 	Ours      bool      `name:"ours" default:"false" doc:"only those that nixmox took"`
 	Newest    int       `name:"newest" default:"0" doc:"only so many of the newest of each dataset; 0 for all"`
 	Sizes     bool      `name:"sizes" default:"false" doc:"with what they take, which ZFS has to look up for each"`
