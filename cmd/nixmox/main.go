@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -54,6 +55,9 @@ func evaluate(args []string) {
 
 // main is the whole program; its result is the exit code.
 func (a *app) main(args []string) int {
+	if i := slices.Index(args, "--"+monitoringFlag); i >= 0 {
+		return a.monitor(slices.Delete(slices.Clone(args), i, i+1))
+	}
 	ctx, stop := untilSignalled(context.Background(), a.notice)
 	defer stop()
 	root := a.root()
@@ -100,6 +104,7 @@ func untilSignalled(ctx context.Context, notice func(string)) (context.Context, 
 
 // app is what the subcommands share.
 type app struct {
+	monitored      *monitored // with --monitoring: what the run said
 	stdout, stderr io.Writer
 	view           atomic.Pointer[live] // while a run is shown live
 	// probe is called at the positions of the journal's protocol, in tests.
