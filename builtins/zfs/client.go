@@ -97,6 +97,7 @@ var words = []struct {
 	{"bookmark exists", builtin.Conflict, "take another name, or see zfs.bookmarks()"},
 	{"already exists", builtin.Conflict, "take another name"},
 	{"tag already exists", builtin.Conflict, "zfs.holds() lists the holds"},
+	{"it's being held", builtin.Busy, "zfs.holds() shows the holds, zfs.release() releases them"},
 	{"dataset is busy", builtin.Busy, "see what uses it: zfs.holds(), its clones, mounts and open files (fuser -vm), a zfs send or receive"},
 	{"pool or dataset is busy", builtin.Busy, "see what uses it: mounts and open files (fuser -vm)"},
 	{"currently scrubbing", builtin.Busy, "zfs.pool_status() shows how far it is"},

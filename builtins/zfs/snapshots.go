@@ -3,12 +3,14 @@ package zfs
 import (
 	"cmp"
 	"context"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"nixmox/builtins/internal/mark"
+	"nixmox/builtins/internal/run"
 	"nixmox/engine/builtin"
 )
 
@@ -63,9 +65,9 @@ func (l *listed) mark() (mark.Mark, bool) {
 // whatever their number. The order within a dataset is by createtxg: names and
 // clocks lie.
 func (c client) eachSnapshot(ctx context.Context, datasets []Dataset, recursive, sizes bool, each func(listed) error) error {
-	columns := []string{"name", "guid", "createtxg", "creation", "userrefs", snapshotMark}
+	columns := listColumns
 	if sizes {
-		columns = append(columns, "used", "referenced", "written")
+		columns = sizeColumns
 	}
 	argv := []string{"zfs", "list", "-Hp", "-t", "snapshot", "-s", "createtxg", "-o", strings.Join(columns, ",")}
 	switch {
@@ -74,8 +76,21 @@ func (c client) eachSnapshot(ctx context.Context, datasets []Dataset, recursive,
 	case len(datasets) > 0:
 		argv = append(argv, "-d", "1")
 	}
-	argv = append(argv, texts(datasets)...)
-	return c.rows(ctx, "listing snapshots"+of(datasets), len(columns), func(row [][]byte) error {
+	err := c.runner.Stream(ctx, run.Command{Argv: append(argv, texts(datasets)...)}, readSnapshots(columns, each))
+	if err != nil {
+		return fault("listing snapshots"+of(datasets), err)
+	}
+	return nil
+}
+
+var (
+	listColumns = []string{"name", "guid", "createtxg", "creation", "userrefs", snapshotMark}
+	sizeColumns = append(slices.Clip(listColumns), "used", "referenced", "written")
+)
+
+// readSnapshots reads a list of snapshots with the columns.
+func readSnapshots(columns []string, each func(listed) error) func(io.Reader) error {
+	one := func(row [][]byte) error {
 		l := listed{snapshot: Snapshot(row[0]), property: text(row[5])}
 		var err error
 		if l.guid, err = strconv.ParseUint(string(row[1]), 10, 64); err != nil {
@@ -84,19 +99,23 @@ func (c client) eachSnapshot(ctx context.Context, datasets []Dataset, recursive,
 		if l.txg, err = readTxg(row[2]); err != nil {
 			return err
 		}
-		for _, n := range []struct {
-			to     *int64
-			column int
-		}{{&l.created, 3}, {&l.holds, 4}, {&l.used, 6}, {&l.refers, 7}, {&l.written, 8}} {
-			if n.column >= len(columns) {
+		if l.created, err = readInt(row[3], columns[3]); err != nil {
+			return err
+		}
+		if l.holds, err = readInt(row[4], columns[4]); err != nil {
+			return err
+		}
+		for i, size := range []*int64{&l.used, &l.refers, &l.written} {
+			if len(listColumns)+i >= len(columns) {
 				break
 			}
-			if *n.to, err = readInt(row[n.column], columns[n.column]); err != nil {
+			if *size, err = readInt(row[len(listColumns)+i], columns[len(listColumns)+i]); err != nil {
 				return err
 			}
 		}
 		return each(l)
-	}, argv...)
+	}
+	return func(stdout io.Reader) error { return eachRow(stdout, len(columns), one) }
 }
 
 // snapshots lists them: by dataset as a tree, each dataset's oldest first.

@@ -202,18 +202,20 @@ func (e *estate) Close() error {
 	return err
 }
 
-// ready refuses to run a playbook that needs a Proxmox host where there is none.
+// ready refuses to run a playbook that needs nothing but a Proxmox host where
+// there is none. One that also needs other things may do without: what it then
+// asks of Proxmox all the same fails, and says why.
 func (e *estate) ready(p *engine.Playbook) error {
-	if e.lab != nil || e.config.Proxmox != nil {
+	if e.lab != nil || e.config.Proxmox != nil || len(p.Needs) == 0 {
 		return nil
 	}
 	for _, n := range p.Needs {
-		if builtins.NeedsProxmox(n.Module) {
-			return usagef("try it in the simulated estate with --lab, or configure a host: docs/nixmox.toml is a commented example",
-				"%s needs a Proxmox VE host, and none is configured", p.Name)
+		if !builtins.NeedsProxmox(n.Module) {
+			return nil
 		}
 	}
-	return nil
+	return usagef("try it in the simulated estate with --lab, or configure a host: docs/nixmox.toml is a commented example",
+		"%s needs a Proxmox VE host, and none is configured", p.Name)
 }
 
 // withEstate opens the estate, hands it on, and closes it whatever happens.
