@@ -27,6 +27,7 @@ type Func struct {
 	settle  func(ctx context.Context, args any, handle string) (Settlement[any], error)
 	keys    func(args any) []string
 	scope   *Field
+	deep    *Field
 	empty   *sync.Pool // of pointers to argument structs, each for one Bind
 }
 
@@ -146,6 +147,9 @@ func define[A, R any](name, doc string, effect Effect, do func(context.Context, 
 		panic("builtin: the arguments of " + name + " are no struct")
 	}
 	for i := range f.Args.Fields {
+		if f.Args.Fields[i].Deep {
+			f.deep = &f.Args.Fields[i]
+		}
 		if f.Args.Fields[i].Scope == "" {
 			continue
 		}
@@ -315,7 +319,8 @@ func (f *Func) Keys(args any) []string {
 
 // Scope is what of the world a call names: the sort (guest, storage …) and
 // the values. ok is false where the function has no such argument. A call
-// that names none of a sort it could name, names all.
+// that names none of a sort it could name, names all. One that reaches what is
+// below, too (recursive), names NAME/**.
 func (f *Func) Scope(args any) (sort string, values []string, ok bool) {
 	if f.scope == nil {
 		return "", nil, false
@@ -327,6 +332,11 @@ func (f *Func) Scope(args any) (sort string, values []string, ok bool) {
 		}
 	} else if text := scopeText(v); text != "" {
 		values = []string{text}
+	}
+	if f.deep != nil && reflect.ValueOf(args).FieldByIndex(f.deep.index).Bool() {
+		for i := range values {
+			values[i] += "/**"
+		}
 	}
 	return f.scope.Scope, values, true
 }
