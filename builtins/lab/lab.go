@@ -67,6 +67,9 @@ type Lab struct {
 
 	mu       sync.Mutex // everything below
 	st       *state
+	machines map[string]*machine // the ZFS of each node
+	replaced []string            // files that the next state will not name
+	commands commands
 	lastPoll time.Time     // real time of the last request, for ClockAuto
 	idle     time.Duration // idleAfter, but in tests
 	url      string
@@ -130,6 +133,9 @@ func Open(o Options) (_ *Lab, err error) {
 		l.st.Offset = max(l.st.Offset, d)
 	}
 	l.applyGuestFaults()
+	if err := l.loadMachines(); err != nil {
+		return nil, err
+	}
 	if err := l.save(); err != nil {
 		return nil, err
 	}
@@ -138,6 +144,10 @@ func Open(o Options) (_ *Lab, err error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop, l.stopped = cancel, ctx.Done()
+	if err := l.startCommands(); err != nil {
+		cancel()
+		return nil, err
+	}
 	l.done.Go(func() { l.pump(ctx) })
 	return l, nil
 }
@@ -186,7 +196,7 @@ func (l *Lab) Close() error {
 	l.mu.Unlock()
 
 	l.stop()
-	var errs []error
+	errs := []error{l.stopCommands()}
 	if server != nil {
 		// Idle connections are closed at once, answers under way are finished.
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -206,6 +216,9 @@ func (l *Lab) Close() error {
 
 // save writes the state. The caller holds mu.
 func (l *Lab) save() error {
+	if err := l.saveMachines(); err != nil {
+		return fmt.Errorf("saving the lab: %w", err)
+	}
 	b, err := l.st.encode()
 	if err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
@@ -213,7 +226,7 @@ func (l *Lab) save() error {
 	if err := writeFile(l.folder.path(stateFile), b, !l.opt.Brief); err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
 	}
-	return nil
+	return l.removeReplaced()
 }
 
 // applyGuestFaults gives guests the locks that faults ask for.
