@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -80,7 +81,10 @@ func (l *Lab) stopCommands() error {
 	for conn := range l.commands.open {
 		err = errors.Join(err, conn.SetReadDeadline(time.Now()), conn.SetWriteDeadline(time.Now().Add(2*time.Second)))
 	}
-	return errors.Join(err, os.Remove(l.folder.path(command.RunDir+"/"+command.Socket)))
+	if gone := os.Remove(l.folder.path(command.RunDir + "/" + command.Socket)); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
 }
 
 func (l *Lab) beginCommand(conn net.Conn) {
