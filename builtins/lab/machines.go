@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -115,10 +116,15 @@ func (l *Lab) removeReplaced() error {
 	return errors.Join(errs...)
 }
 
+var poolDisks = [2]string{"/dev/disk/by-id/ata-LAB_SSD_0001-part3", "/dev/disk/by-id/ata-LAB_SSD_0002-part3"}
+
+// poolSize makes of two disks the pool that storages are said to have.
+const poolSize = 930 * gib
+
 // Proxmox's installer makes rpool/ROOT/pve-1, rpool/data and rpool/var-lib-vz;
 // the others are the administrator's.
 var installed = [][]string{
-	{"zpool", "create", "-o", "ashift=12", "-O", "compression=on", "-O", "relatime=on", "rpool", "mirror", "/dev/disk/by-id/ata-LAB_0001-part3", "/dev/disk/by-id/ata-LAB_0002-part3"},
+	{"zpool", "create", "-o", "ashift=12", "-O", "compression=on", "-O", "relatime=on", "rpool", "mirror", poolDisks[0], poolDisks[1]},
 	{"zfs", "create", "rpool/ROOT"},
 	{"zfs", "create", "rpool/data"},
 	{"zfs", "create", "-o", "acltype=posixacl", "-o", "mountpoint=/", "rpool/ROOT/pve-1"},
@@ -153,7 +159,11 @@ func (l *Lab) addMachine(node string) error {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b aged) int { return cmp.Compare(a.at.Unix(), b.at.Unix()) })
-	l.newMachine(node)
+	m := l.newMachine(node)
+	m.Seed(binary.BigEndian.Uint64([]byte(sha1Hex(node))))
+	for _, disk := range poolDisks {
+		m.AddDisk(disk, poolSize)
+	}
 	for _, c := range list {
 		if _, said := l.zfs(node, c.at, nil, c.args...); said != "" {
 			return fmt.Errorf("making the ZFS of the lab's %s: %s: %s", node, strings.Join(c.args, " "), said)

@@ -42,6 +42,12 @@ type Command struct {
 // New is a machine without a pool.
 func New(string) *Machine { return &Machine{} }
 
+// Seed and AddDisk are of the real one.
+func (m *Machine) Seed(uint64) {}
+
+// AddDisk gives the machine a disk.
+func (m *Machine) AddDisk(string, int64) {}
+
 // Changed grows with each change.
 func (m *Machine) Changed() uint64 { m.mu.Lock(); defer m.mu.Unlock(); return m.data.Counter }
 
