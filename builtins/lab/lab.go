@@ -51,6 +51,8 @@ type Endpoint struct {
 	RootTokenSecret string
 	RootPassword    string // of root@pam, for /access/ticket
 
+	Commands string // the folder of its commands, see CommandDir
+
 	// Mounts says where the files of storages really are: by the storage's name
 	// when it is shared, by "node/storage" when each node has its own.
 	Mounts map[string]string
@@ -179,7 +181,7 @@ func (l *Lab) Start() (Endpoint, error) {
 		URL: l.url, Fingerprint: l.cert.fingerprint,
 		TokenID: mainToken, TokenSecret: l.secrets.Token,
 		RootTokenID: rootToken, RootTokenSecret: l.secrets.RootToken, RootPassword: l.secrets.Password,
-		Mounts: l.mounts(),
+		Commands: l.CommandDir(), Mounts: l.mounts(),
 	}, nil
 }
 
