@@ -51,6 +51,8 @@ type Endpoint struct {
 	RootTokenSecret string
 	RootPassword    string // of root@pam, for /access/ticket
 
+	Commands string // the folder of its commands, see CommandDir
+
 	// Mounts says where the files of storages really are: by the storage's name
 	// when it is shared, by "node/storage" when each node has its own.
 	Mounts map[string]string
@@ -67,6 +69,9 @@ type Lab struct {
 
 	mu       sync.Mutex // everything below
 	st       *state
+	machines map[string]*machine // the ZFS of each node
+	replaced []string            // files that the next state will not name
+	commands commands
 	lastPoll time.Time     // real time of the last request, for ClockAuto
 	idle     time.Duration // idleAfter, but in tests
 	url      string
@@ -130,6 +135,9 @@ func Open(o Options) (_ *Lab, err error) {
 		l.st.Offset = max(l.st.Offset, d)
 	}
 	l.applyGuestFaults()
+	if err := l.loadMachines(); err != nil {
+		return nil, err
+	}
 	if err := l.save(); err != nil {
 		return nil, err
 	}
@@ -138,6 +146,10 @@ func Open(o Options) (_ *Lab, err error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop, l.stopped = cancel, ctx.Done()
+	if err := l.startCommands(); err != nil {
+		cancel()
+		return nil, err
+	}
 	l.done.Go(func() { l.pump(ctx) })
 	return l, nil
 }
@@ -169,7 +181,7 @@ func (l *Lab) Start() (Endpoint, error) {
 		URL: l.url, Fingerprint: l.cert.fingerprint,
 		TokenID: mainToken, TokenSecret: l.secrets.Token,
 		RootTokenID: rootToken, RootTokenSecret: l.secrets.RootToken, RootPassword: l.secrets.Password,
-		Mounts: l.mounts(),
+		Commands: l.CommandDir(), Mounts: l.mounts(),
 	}, nil
 }
 
@@ -186,7 +198,7 @@ func (l *Lab) Close() error {
 	l.mu.Unlock()
 
 	l.stop()
-	var errs []error
+	errs := []error{l.stopCommands()}
 	if server != nil {
 		// Idle connections are closed at once, answers under way are finished.
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -206,6 +218,9 @@ func (l *Lab) Close() error {
 
 // save writes the state. The caller holds mu.
 func (l *Lab) save() error {
+	if err := l.saveMachines(); err != nil {
+		return fmt.Errorf("saving the lab: %w", err)
+	}
 	b, err := l.st.encode()
 	if err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
@@ -213,7 +228,7 @@ func (l *Lab) save() error {
 	if err := writeFile(l.folder.path(stateFile), b, !l.opt.Brief); err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
 	}
-	return nil
+	return l.removeReplaced()
 }
 
 // applyGuestFaults gives guests the locks that faults ask for.

@@ -114,7 +114,7 @@ func (c *call) storageConfig(s *storage) obj {
 	case "lvmthin":
 		o["vgname"], o["thinpool"] = s.Name, "data"
 	default:
-		o["pool"], o["sparse"] = "rpool/data", 1
+		o["pool"], o["sparse"] = s.zfsPool(), 1
 	}
 	if s.Prune != "" {
 		o["prune-backups"] = s.Prune

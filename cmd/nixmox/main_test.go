@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"nixmox/builtins/lab/command"
 	"nixmox/engine/sandbox"
 )
 
@@ -29,6 +30,7 @@ const raceEnv, raceAtExit = "GORACE", "atexit_sleep_ms=0"
 const outputEnv = "NIXMOX_TEST_OUTPUT"
 
 func TestMain(m *testing.M) {
+	command.Intercept()
 	if len(os.Args) > 1 && os.Args[1] == sandbox.Argument {
 		evaluate(os.Args[2:])
 	}
