@@ -111,6 +111,11 @@ func (c client) targets(ctx context.Context, a SnapshotArgs) (targets []Dataset,
 	if len(targets) == 0 {
 		return nil, nil, builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying("nothing is left to snapshot").Hinting("see exclude and guests")
 	}
+	for _, d := range targets {
+		if err := checkPair(string(d)+"@"+string(a.Name), "@"); err != nil {
+			return nil, nil, builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying(string(d) + ": " + err.Error()).Hinting("take a shorter name")
+		}
+	}
 	return targets, left, nil
 }
 
@@ -160,9 +165,6 @@ func (c client) previewSnapshot(ctx context.Context, a SnapshotArgs) (SnapshotRe
 	out := SnapshotResult{Snapshots: []SnapshotInfo{}, LeftOut: left}
 	for _, d := range targets {
 		id := Snapshot(string(d) + "@" + string(a.Name))
-		if err := checkPair(string(id), "@"); err != nil {
-			return SnapshotResult{}, builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying(string(id) + ": " + err.Error()).Hinting("take a shorter name")
-		}
 		if i := slices.IndexFunc(there, func(s SnapshotInfo) bool { return s.Snapshot == id }); i >= 0 {
 			return SnapshotResult{}, a.taken(there[i])
 		}
