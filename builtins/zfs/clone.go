@@ -87,8 +87,6 @@ type PromoteResult struct {
 	Origin  string  `name:"origin" doc:"what it is a clone of now: empty, unless that was a clone itself"`
 }
 
-func promoteKeys(a DatasetArgs) []string { return poolKeys([]Dataset{a.Dataset}) }
-
 func (c client) checkPromote(ctx context.Context, a DatasetArgs) (DatasetInfo, error) {
 	d, err := c.dataset(ctx, a)
 	if err == nil && d.Origin == "" {

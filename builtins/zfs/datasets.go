@@ -102,6 +102,9 @@ type DatasetArgs struct {
 	Dataset Dataset `name:"dataset" scope:"dataset" doc:"its name"`
 }
 
+// datasetKeys are the locks of changes that name one dataset.
+func datasetKeys(a DatasetArgs) []string { return poolKeys([]Dataset{a.Dataset}) }
+
 func (c client) dataset(ctx context.Context, a DatasetArgs) (DatasetInfo, error) {
 	list, err := c.datasets(ctx, DatasetsArgs{Under: []Dataset{a.Dataset}, Type: "any"})
 	if err != nil {

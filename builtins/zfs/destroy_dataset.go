@@ -119,9 +119,9 @@ func (a DestroyDatasetArgs) refuse(in contents) error {
 	}
 	switch f := builtin.Faultf(builtin.Conflict, "%s", a.what()); {
 	case len(within) > 0 && !a.Recursive:
-		return f.Saying("it holds "+some(within)+"; nothing was destroyed").Hinting("if all that is to go, too: recursive = True")
+		return f.Saying("it holds " + some(within) + "; nothing was destroyed").Hinting("if all that is to go, too: recursive = True")
 	case len(others) > 0 && !a.Unmarked:
-		return f.Saying("nixmox did not make "+some(others)+"; nothing was destroyed").Hinting("to destroy what others made, say unmarked = True")
+		return f.Saying("nixmox did not make " + some(others) + "; nothing was destroyed").Hinting("to destroy what others made, say unmarked = True")
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func (c client) order(ctx context.Context, a DestroyDatasetArgs, in contents) ([
 }
 
 func (a DestroyDatasetArgs) moved(said string) error {
-	return builtin.Faultf(builtin.Conflict, "%s", a.what()).Saying(said+"; nothing was destroyed").Hinting("decide anew: call it again")
+	return builtin.Faultf(builtin.Conflict, "%s", a.what()).Saying(said + "; nothing was destroyed").Hinting("decide anew: call it again")
 }
 
 func (c client) previewDestroyDataset(ctx context.Context, a DestroyDatasetArgs, d DestroyDatasetDecision) (DestroyDatasetResult, error) {

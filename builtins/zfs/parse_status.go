@@ -112,7 +112,7 @@ func damaged(value string, lines []string) (string, []string) {
 // of the table says where they end.
 func parseDevices(lines []string) ([]Device, error) {
 	out := []Device{}
-	column, class := -1, "data"
+	column, role := -1, "data"
 	for _, line := range lines {
 		line = strings.TrimPrefix(line, "\t")
 		trimmed := strings.TrimSpace(line)
@@ -123,13 +123,13 @@ func parseDevices(lines []string) ([]Device, error) {
 				return nil, fmt.Errorf("its configuration has no table: %s", quoted([]byte(line)))
 			}
 		case slices.Contains([]string{"special", "dedup", "logs", "cache", "spares"}, trimmed):
-			class = trimmed
+			role = trimmed
 		default:
 			d, err := parseDevice(line, column)
 			if err != nil {
 				return nil, err
 			}
-			d.Class = class
+			d.Role = role
 			out = append(out, d)
 		}
 	}
@@ -184,7 +184,7 @@ func parseScan(first string, more []string) Scan {
 		s.State = "none"
 	case scanGoing().MatchString(first):
 		m := scanGoing().FindStringSubmatch(first)
-		s.Function, s.Device = m[1], m[2]
+		s.Kind, s.Device = m[1], m[2]
 		switch m[3] {
 		case "in progress since":
 			s.State, s.Began = "scanning", scanTime(m[4])
@@ -195,15 +195,15 @@ func parseScan(first string, more []string) Scan {
 		}
 	case scanFinished().MatchString(first):
 		m := scanFinished().FindStringSubmatch(first)
-		s.Function, s.Device, s.Repaired = "scrub", m[2], shownBytes(m[3])
+		s.Kind, s.Device, s.Repaired = "scrub", m[2], shownBytes(m[3])
 		if m[1] == "resilvered" {
-			s.Function = "resilver"
+			s.Kind = "resilver"
 		}
 		s.finished(m[4:8], m[9])
 		s.Errors, _ = strconv.ParseInt(m[8], 10, 64) // digits, by the expression
 	case scanBlocks().MatchString(first):
 		m := scanBlocks().FindStringSubmatch(first)
-		s.Function = "error scrub"
+		s.Kind = "error scrub"
 		s.finished(m[1:5], m[5])
 	}
 	for _, line := range more {

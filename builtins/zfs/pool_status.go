@@ -26,7 +26,7 @@ type PoolStatus struct {
 
 // Scan is a scrub or a resilver.
 type Scan struct {
-	Function string           `name:"function" doc:"scrub, resilver, error scrub; empty if there was none"`
+	Kind     string           `name:"kind" doc:"scrub, resilver, error scrub; empty if there was none"`
 	State    string           `name:"state" doc:"none, scanning, paused, finished, canceled; unknown where text has words that nixmox does not know"`
 	Device   string           `name:"device" doc:"of a sequential resilver: what is rebuilt"`
 	Began    time.Time        `name:"began" volatile:"true" doc:"when, UTC; not known of one that was canceled"`
@@ -44,7 +44,7 @@ type Scan struct {
 type Device struct {
 	Name     string `name:"name" doc:"its path, or mirror-0, raidz1-0 …; the pool's name for the first"`
 	Depth    int64  `name:"depth" doc:"0 for the pool, 1 for what it is made of …"`
-	Class    string `name:"class" doc:"data, special, dedup, logs, cache or spares"`
+	Role     string `name:"role" doc:"data, special, dedup, logs, cache or spares"`
 	State    string `name:"state" doc:"ONLINE, DEGRADED, FAULTED, OFFLINE, UNAVAIL, REMOVED; AVAIL or INUSE for a spare"`
 	Read     int64  `name:"read" volatile:"true" doc:"errors of reading"`
 	Write    int64  `name:"write" volatile:"true" doc:"errors of writing"`

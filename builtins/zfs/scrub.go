@@ -22,7 +22,7 @@ func (a ScrubArgs) keys() []string { return []string{"pool:" + string(a.Pool)} }
 
 // scrubbing reports whether a scrub is under way, or paused.
 func (s Scan) scrubbing() bool {
-	return s.Function == "scrub" && (s.State == "scanning" || s.State == "paused")
+	return s.Kind == "scrub" && (s.State == "scanning" || s.State == "paused")
 }
 
 // checkScrub looks whether the action can be, as zpool scrub would.
@@ -33,7 +33,7 @@ func (c client) checkScrub(ctx context.Context, a ScrubArgs) (PoolStatus, error)
 	}
 	f := builtin.Faultf(builtin.Conflict, "%s", a.what()).Hinting("zfs.pool_status(%q).scan", a.Pool)
 	switch s := now.Scan; {
-	case a.Action == "start" && s.Function == "resilver" && s.State == "scanning":
+	case a.Action == "start" && s.Kind == "resilver" && s.State == "scanning":
 		f.Kind = builtin.Busy
 		return now, f.Saying("it is being resilvered")
 	case a.Action == "start" && s.scrubbing() && s.State == "scanning":
@@ -50,9 +50,9 @@ func (c client) checkScrub(ctx context.Context, a ScrubArgs) (PoolStatus, error)
 // scrubState is which scan it is and how it stands: a handle.
 func scrubState(s Scan) string {
 	if s.scrubbing() {
-		return s.Function + " " + s.State + " " + s.Began.Format(time.RFC3339)
+		return s.Kind + " " + s.State + " " + s.Began.Format(time.RFC3339)
 	}
-	return s.Function + " " + s.State + " " + s.Ended.Format(time.RFC3339)
+	return s.Kind + " " + s.State + " " + s.Ended.Format(time.RFC3339)
 }
 
 // asAsked reports whether a scan is as the action leaves it. One that was begun
@@ -60,7 +60,7 @@ func scrubState(s Scan) string {
 func (a ScrubArgs) asAsked(s Scan) bool {
 	switch a.Action {
 	case "start":
-		return s.Function == "scrub"
+		return s.Kind == "scrub"
 	case "pause":
 		return s.State != "scanning"
 	}
@@ -77,7 +77,7 @@ func (c client) previewScrub(ctx context.Context, a ScrubArgs) (Scan, error) {
 	case a.Action == "start" && s.scrubbing():
 		s.State, s.Ended = "scanning", time.Time{}
 	case a.Action == "start":
-		s = Scan{Function: "scrub", State: "scanning", Began: builtin.CallFrom(ctx).Run.Now().UTC()}
+		s = Scan{Kind: "scrub", State: "scanning", Began: builtin.CallFrom(ctx).Run.Now().UTC()}
 	case a.Action == "pause":
 		s.State = "paused"
 	default:
@@ -129,7 +129,7 @@ func (c client) scrub(ctx context.Context, a ScrubArgs) (Scan, error) {
 		return Scan{}, err
 	}
 	if !a.asAsked(after.Scan) {
-		return after.Scan, builtin.Faultf(builtin.Failed, "%s", a.what()).Saying("ZFS said that it was done, and then: "+after.Scan.Text).
+		return after.Scan, builtin.Faultf(builtin.Failed, "%s", a.what()).Saying("ZFS said that it was done, and then: " + after.Scan.Text).
 			Hinting("does something else scrub it? zpool history -i says what was done")
 	}
 	return after.Scan, nil
@@ -186,7 +186,7 @@ func (c client) waitScrub(ctx context.Context, a WaitScrubArgs) (Scan, error) {
 			f.Kind = builtin.Timeout
 			return s, f.Hinting("it goes on; wait longer, or look later: zfs.pool_status(%q).scan", a.Pool)
 		}
-		builtin.Report(ctx, builtin.Progress{Subject: string(a.Pool), Step: s.Function, Percent: s.Percent})
+		builtin.Report(ctx, builtin.Progress{Subject: string(a.Pool), Step: s.Kind, Percent: s.Percent})
 		if err := builtin.Sleep(ctx, scrubLook); err != nil {
 			return Scan{}, err
 		}

@@ -174,7 +174,7 @@ func (c client) set(ctx context.Context, a SetArgs) (SetResult, error) {
 	}
 	out, differs, err := c.readSet(ctx, a)
 	if err == nil && differs != "" {
-		f := builtin.Faultf(builtin.Failed, "%s", a.what()).Saying("ZFS said that it was done, and "+differs).Hinting("does something else set it? zpool history -i says what was done")
+		f := builtin.Faultf(builtin.Failed, "%s", a.what()).Saying("ZFS said that it was done, and " + differs).Hinting("does something else set it? zpool history -i says what was done")
 		f.Partial, err = out, f
 	}
 	return out, err
@@ -295,7 +295,7 @@ func (c client) inherit(ctx context.Context, a InheritArgs) (InheritResult, erro
 		return InheritResult{}, err
 	}
 	if len(left) > 0 {
-		return InheritResult{}, builtin.Faultf(builtin.Failed, "%s", a.what()).Saying("ZFS said that it was done, and"+of(left)+" there is a value still").
+		return InheritResult{}, builtin.Faultf(builtin.Failed, "%s", a.what()).Saying("ZFS said that it was done, and" + of(left) + " there is a value still").
 			Hinting("does something else set it? zpool history -i says what was done")
 	}
 	return InheritResult{a.Dataset, a.Property, own}, nil
