@@ -15,7 +15,7 @@ import (
 // CreateArgs are the arguments of create.
 type CreateArgs struct {
 	Dataset    Dataset            `name:"dataset" scope:"dataset" doc:"its whole name"`
-	Size       builtin.Bytes      `name:"size" default:"0" doc:"of a volume, a multiple of its blocks (16 KiB unless volblocksize says otherwise); 0 makes a file system"`
+	Size       builtin.Bytes      `name:"size" default:"0" doc:"of a volume, which ZFS rounds up to whole blocks; 0 makes a file system"`
 	Sparse     bool               `name:"sparse" default:"false" doc:"set no space aside for the volume"`
 	Properties map[string]Setting `name:"properties" default:"" doc:"what it is to have from the beginning: {\"compression\": \"zstd\", \"mountpoint\": \"none\"}"`
 	Parents    bool               `name:"parents" default:"false" doc:"make what is missing above it, too, without the properties"`

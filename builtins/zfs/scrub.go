@@ -31,7 +31,15 @@ func (c client) checkScrub(ctx context.Context, a ScrubArgs) (PoolStatus, error)
 	if err != nil {
 		return now, err
 	}
+	pools, err := c.pools(ctx, PoolsArgs{Names: []Pool{a.Pool}})
+	if err != nil {
+		return now, err
+	}
 	f := builtin.Faultf(builtin.Conflict, "%s", a.what()).Hinting("zfs.pool_status(%q).scan", a.Pool)
+	if len(pools) != 1 || pools[0].ReadOnly {
+		// zpool scrub would hang there, and no signal ends it (seen on 2.3.9).
+		return now, f.Saying("it was imported read-only").Hinting("import it anew: zpool export, zpool import")
+	}
 	switch s := now.Scan; {
 	case a.Action == "start" && s.Kind == "resilver" && s.State == "scanning":
 		f.Kind = builtin.Busy
@@ -150,8 +158,9 @@ type WaitScrubArgs struct {
 	Timeout builtin.Duration `name:"timeout" default:"24h" doc:"how long to wait; the scrub itself goes on after that"`
 }
 
-// scrubLook is how often the status is looked at while a scrub goes on.
-const scrubLook = 5 * time.Second
+// scrubLook is how often the status is looked at while a scrub goes on, after
+// the first looks, which are closer together.
+const scrubLook = 10 * time.Second
 
 // waitScrub waits for a scrub or resilver to end. In a plan it takes for
 // granted that one which is only planned finds nothing.
@@ -159,7 +168,7 @@ func (c client) waitScrub(ctx context.Context, a WaitScrubArgs) (Scan, error) {
 	what := "waiting for the scrub of " + string(a.Pool)
 	run := builtin.CallFrom(ctx).Run
 	deadline := run.Now().Add(time.Duration(a.Timeout))
-	for {
+	for wait := time.Second / 4; ; wait = min(2*wait, scrubLook) {
 		status, err := c.poolStatus(ctx, PoolArgs{Pool: a.Pool})
 		if err != nil {
 			return Scan{}, err
@@ -187,7 +196,7 @@ func (c client) waitScrub(ctx context.Context, a WaitScrubArgs) (Scan, error) {
 			return s, f.Hinting("it goes on; wait longer, or look later: zfs.pool_status(%q).scan", a.Pool)
 		}
 		builtin.Report(ctx, builtin.Progress{Subject: string(a.Pool), Step: s.Kind, Percent: s.Percent})
-		if err := builtin.Sleep(ctx, scrubLook); err != nil {
+		if err := builtin.Sleep(ctx, wait); err != nil {
 			return Scan{}, err
 		}
 	}
