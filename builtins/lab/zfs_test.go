@@ -484,3 +484,22 @@ func TestCloseEndsCommands(t *testing.T) {
 		t.Error("it ended well")
 	}
 }
+
+// While a container is backed up, its volumes have the snapshot that is read.
+func TestBackupsOfContainersReadASnapshot(t *testing.T) {
+	c := open(t)
+	upid := get[string](c, "POST", "/nodes/pve1/vzdump", "vmid", "109", "storage", "backup", "mode", "snapshot")
+	c.lab.Advance(5 * time.Second)
+	if got := c.zfsWell("", "list", "-H", "-t", "snapshot", "-o", "name", "rpool/data/subvol-109-disk-0"); !slices.Equal(got, []string{"rpool/data/subvol-109-disk-0@vzdump"}) {
+		t.Errorf("%q", got)
+	}
+	if status, log := c.wait(upid); status != "OK" {
+		t.Error(log)
+	}
+	c.isOneState()
+	c.zfsWell("", "snapshot", "rpool/data/subvol-109-disk-0@vzdump") // somebody's
+	if status, log := c.backup("pve1", "vmid", "109", "storage", "backup", "mode", "snapshot"); status != "job errors" || !strings.Contains(log, "dataset already exists") {
+		t.Errorf("%s\n%s", status, log)
+	}
+	c.zfsWell("", "list", "rpool/data/subvol-109-disk-0@vzdump") // it is there still
+}

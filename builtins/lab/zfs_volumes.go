@@ -148,3 +148,35 @@ func (l *Lab) makeTemplate(g *guest) error {
 	}
 	return nil
 }
+
+// backupSnapshot is what vzdump calls the snapshot of a container that it reads.
+const backupSnapshot = "vzdump"
+
+// inBackup are the volumes of a container that a backup takes.
+func (l *Lab) inBackup(g *guest) []zvol {
+	used, _ := l.zvols(g.Config)
+	return slices.DeleteFunc(used, func(v zvol) bool { return v.key != "rootfs" && !strings.Contains(g.config(v.key), ",backup=1") })
+}
+
+// snapshotForBackup takes it, where the mode is so. That Proxmox lists it among
+// the snapshots of the container, too, while the backup goes on, is left out.
+func (l *Lab) snapshotForBackup(t *task, g *guest, at time.Time) (wrong string) {
+	if g.Type != "lxc" || t.Job.Dump.Mode != "snapshot" {
+		return ""
+	}
+	for _, v := range l.inBackup(g) {
+		if wrong := l.snapshotZvol(g.Node, at, t, v, backupSnapshot); wrong != "" {
+			return wrong
+		}
+		t.Job.Dump.Read = append(t.Job.Dump.Read, v.dataset+"@"+backupSnapshot)
+	}
+	return ""
+}
+
+func (l *Lab) dropBackupSnapshot(t *task, g *guest) {
+	for _, name := range t.Job.Dump.Read {
+		if _, wrong := l.zfs(g.Node, l.now(), t, "zfs", "destroy", name); wrong != "" {
+			t.say("WARN: %s", wrong)
+		}
+	}
+}
