@@ -78,6 +78,9 @@ func fillDisk(path string) {
 var playbookArgs = map[string][]string{
 	"backup":  {"--guests", "100,101", "--keep-daily", "1", "--keep-weekly", "0", "--keep-monthly", "0"},
 	"restore": {"--guest", "100", "--archive", "newest", "--start"},
+	// Twice in the lab, so that the second has something to prune.
+	"snapshot":        {"--rules", "last=1", "--exclude", "rpool/ROOT/**"},
+	"snapshot_guests": {"--guests", "100,101", "--rules", "last=1"},
 }
 
 func TestCrashMatrix(t *testing.T) {
