@@ -56,26 +56,46 @@ var (
 
 // keepArgs are rules in one text, or one by one.
 type keepArgs struct {
-	Rules string `name:"rules" default:"" doc:"all in one: last=3,daily=7, or as Proxmox writes them, keep-last=3,keep-daily=7"`
+	Rules rules `name:"rules" default:"" doc:"all in one: last=3,daily=7, or as Proxmox writes them, keep-last=3,keep-daily=7"`
 	builtin.Keep
+}
+
+// rules are those of retention as text.
+type rules string
+
+// Describe names the type and its grammar.
+func (rules) Describe() (string, string) {
+	return "rules", "last=3,hourly=24,daily=7,weekly=4,monthly=12,yearly=2"
+}
+
+// UnmarshalText wants rules that can be read.
+func (r *rules) UnmarshalText(text []byte) error {
+	*r = rules(text)
+	_, err := r.parse()
+	return err
+}
+
+// parse takes Proxmox's spelling of each rule, and the short one.
+func (r rules) parse() (retention.Rules, error) {
+	parts := strings.Split(string(r), ",")
+	for i, part := range parts {
+		if part = strings.TrimSpace(part); part != "" && !strings.HasPrefix(part, "keep-") {
+			parts[i] = "keep-" + part
+		}
+	}
+	return retention.ParseRules(strings.Join(parts, ","))
 }
 
 func keep(_ context.Context, a keepArgs) (builtin.Keep, error) {
 	if a.Rules == "" {
 		return a.Keep, nil
 	}
-	if one := (builtin.Keep{Minimum: a.Minimum}); a.Keep != one {
+	if a.Keep != (builtin.Keep{Minimum: a.Minimum}) {
 		return builtin.Keep{}, builtin.Faultf(builtin.Invalid, "keep").Saying("there are rules in the text and beside it").Hinting("give them one way or the other")
 	}
-	parts := strings.Split(a.Rules, ",")
-	for i, part := range parts {
-		if part = strings.TrimSpace(part); part != "" && !strings.HasPrefix(part, "keep-") {
-			parts[i] = "keep-" + part
-		}
-	}
-	r, err := retention.ParseRules(strings.Join(parts, ","))
+	r, err := a.Rules.parse()
 	if err != nil {
-		return builtin.Keep{}, builtin.Faultf(builtin.Invalid, "keep").Because(err).Hinting("such as last=3,hourly=24,daily=7,weekly=4,monthly=12,yearly=2")
+		return builtin.Keep{}, err
 	}
 	return builtin.Keep{Last: r.Last, Hourly: r.Hourly, Daily: r.Daily, Weekly: r.Weekly, Monthly: r.Monthly, Yearly: r.Yearly, Minimum: a.Minimum}, nil
 }
