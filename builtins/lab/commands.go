@@ -79,7 +79,9 @@ func (l *Lab) stopCommands() error {
 	defer l.mu.Unlock()
 	err := l.commands.listener.Close()
 	for conn := range l.commands.open {
-		err = errors.Join(err, conn.SetReadDeadline(time.Now()), conn.SetWriteDeadline(time.Now().Add(2*time.Second)))
+		if late := errors.Join(conn.SetReadDeadline(time.Now()), conn.SetWriteDeadline(time.Now().Add(2*time.Second))); !errors.Is(late, net.ErrClosed) {
+			err = errors.Join(err, late)
+		}
 	}
 	if gone := os.Remove(l.folder.path(command.RunDir + "/" + command.Socket)); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
 		err = errors.Join(err, gone)

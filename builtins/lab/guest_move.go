@@ -85,7 +85,7 @@ func (l *Lab) cloneDisk(t *task, n *guest, full bool, d disk, line string) (newL
 	case !isZFS:
 		return newLine, ""
 	case full:
-		return newLine, l.createZvol(n.Node, l.now(), t, v)
+		return newLine, l.copyZvol(n.Node, l.now(), t, v)
 	}
 	from, _ := l.zvolOf(d.key, line)
 	return store + ":" + name + "/" + own + strings.TrimPrefix(line, d.volid), l.cloneZvol(n.Node, l.now(), t, from, v)

@@ -40,6 +40,17 @@ func (l *Lab) freeDiskName(s *storage, g *guest) string {
 	}
 }
 
+// copyZvol makes a volume that is filled from another or from an archive.
+func (l *Lab) copyZvol(node string, at time.Time, t *task, v zvol) (wrong string) {
+	if wrong = l.createZvol(node, at, t, v); wrong != "" {
+		return wrong
+	}
+	if err := l.write(node, v.filled()); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // owned are the volumes that bear a guest's number; others in its
 // configuration are not its to destroy.
 func (l *Lab) owned(g *guest) []zvol {
