@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"nixmox/builtins/lab/command"
@@ -133,6 +134,23 @@ func (l *Lab) command(s *command.Session) (exit int) {
 		}
 	}
 	return exit
+}
+
+// Command gives a command on a node, as an administrator there would, and says
+// what it wrote and how it ended. An empty node is the one where nixmox runs.
+func (l *Lab) Command(node string, args ...string) (stdout, stderr string, exit int, err error) {
+	m, now, err := l.commandNode(node)
+	if err != nil {
+		return "", "", 0, err
+	}
+	var out, complaints strings.Builder
+	exit = m.Run(zfs.Command{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &complaints, Now: now})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !m.isSaved() {
+		err = l.save()
+	}
+	return out.String(), complaints.String(), exit, err
 }
 
 // commandNode is the node whose command it is, and the time there. What is due
