@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ func (l *Lab) cloneProblem(g *guest, j *guestJob) string {
 // the entry that names it.
 func (l *Lab) cloneDisk(t *task, n *guest, full bool, d disk, line string) (newLine, wrong string) {
 	store, name, _ := strings.Cut(d.volid, ":")
-	_, name, _ = cutLast("/"+name, "/")
+	name = path.Base(name)
 	own := l.freeDiskName(l.st.storage(store), n)
 	newLine = store + ":" + own + strings.TrimPrefix(line, d.volid)
 	v, isZFS := l.zvolOf(d.key, newLine)

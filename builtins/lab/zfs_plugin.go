@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -274,8 +275,7 @@ func (l *Lab) cloneZvol(node string, at time.Time, t *task, from, to zvol) (wron
 // clonesOf are the volumes that are clones of a base volume
 // (volume_is_base_and_used).
 func (l *Lab) clonesOf(node string, at time.Time, v zvol) []string {
-	pool, _, _ := cutLast(v.dataset, "/")
-	out, _ := l.zfs(node, at, nil, "zfs", "list", "-H", "-o", "name,origin", "-t", "volume,filesystem", "-d1", pool)
+	out, _ := l.zfs(node, at, nil, "zfs", "list", "-H", "-o", "name,origin", "-t", "volume,filesystem", "-d1", path.Dir(v.dataset))
 	var clones []string
 	for line := range strings.Lines(out) {
 		name, origin, _ := strings.Cut(strings.TrimSpace(line), "\t")
@@ -284,13 +284,6 @@ func (l *Lab) clonesOf(node string, at time.Time, v zvol) []string {
 		}
 	}
 	return clones
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
 }
 
 // poolSpace is zfs_get_pool_stats.
