@@ -50,7 +50,7 @@ func Decide(items []Item, rules Rules, now time.Time) (Decision, error) {
 	if err := rules.Validate(); err != nil {
 		return Decision{}, err
 	}
-	if err := checkClock(items, now); err != nil {
+	if err := checkClock(items, rules.Unmarked, now); err != nil {
 		return Decision{}, err
 	}
 	groups, err := intoGroups(items)
@@ -75,7 +75,7 @@ func (g group) decide(candidates []candidate, rules Rules) []candidate {
 	keepAll := rules.KeepsAll()
 	for i := range g.entries {
 		e := &g.entries[i]
-		if reason := untouchable(e.item); reason != "" {
+		if reason := untouchable(e.item, rules.Unmarked); reason != "" {
 			e.keep, e.reason = true, reason
 		} else if keepAll {
 			e.keep, e.reason = true, "the rules keep all"
@@ -92,9 +92,9 @@ func (g group) decide(candidates []candidate, rules Rules) []candidate {
 }
 
 // untouchable says why an item stays without being counted, or "" if the rules are to decide.
-func untouchable(item *Item) string {
+func untouchable(item *Item, unmarked bool) string {
 	switch {
-	case !item.Ours:
+	case !item.Ours && !unmarked:
 		return "not made by nixmox"
 	case item.Protected != "":
 		return "protected: " + item.Protected

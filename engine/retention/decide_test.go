@@ -116,7 +116,7 @@ func TestInputThatContradictsItself(t *testing.T) {
 		rules Rules
 		want  string
 	}{
-		{"a negative count", two, Rules{Last: 1, Weekly: -2}, "keep-weekly is -2"},
+		{"a negative count", two, Rules{Last: 1, Weekly: -2}, "weekly is -2"},
 		{"a negative minimum", two, Rules{Last: 1, Minimum: -1}, "minimum is -1"},
 		{"an ID twice", append(two, two[0]), Rules{Last: 1}, `"2026-11-19" is in the list twice`},
 		{"an ID twice, in two groups", append(two, Item{ID: "2026-11-19", Group: "other"}), Rules{Last: 1}, "twice"},
