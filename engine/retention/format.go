@@ -65,7 +65,7 @@ func ParseRules(text string) (Rules, error) {
 func (r Rules) String() string {
 	var parts []string
 	for _, rule := range rulesInOrder {
-		if n := rule.count(r); n != 0 {
+		if n := rule.count(&r); n != 0 {
 			parts = append(parts, keyPrefix+rule.name+"="+strconv.Itoa(n))
 		}
 	}

@@ -30,7 +30,7 @@ type Rules struct {
 // KeepsAll reports whether the rules name nothing to count, which keeps everything.
 func (r Rules) KeepsAll() bool {
 	for _, rule := range rulesInOrder {
-		if rule.count(r) > 0 {
+		if rule.count(&r) > 0 {
 			return false
 		}
 	}
@@ -40,7 +40,7 @@ func (r Rules) KeepsAll() bool {
 // Validate reports a count that makes no sense.
 func (r Rules) Validate() error {
 	for _, rule := range rulesInOrder {
-		if n := rule.count(r); n < 0 {
+		if n := rule.count(&r); n < 0 {
 			return fmt.Errorf("retention rules: %s is %d; give how many to keep, or 0 for none by this rule", rule.name, n)
 		}
 	}
@@ -69,7 +69,7 @@ type rule struct {
 	period *period // nil: each item counts by itself
 }
 
-func (r *rule) count(rules Rules) int { return *r.field(&rules) }
+func (r *rule) count(rules *Rules) int { return *r.field(rules) }
 
 // rulesInOrder is the order in which Proxmox applies them, from the shortest period to the longest. It matters: each leaves
 // alone what an earlier one has covered.
