@@ -36,7 +36,8 @@ const maxItems = 40
 // second; in some the clock jumps, forwards or back, is set right again or not, or starts in 1970.
 func randomHistory(r *rand.Rand, items []Item) history {
 	h := history{items: items[:0], rules: randomRules(r), inOrder: true}
-	real := oneOf(r, clockChanges).Add(-time.Duration(r.Int64N(int64(50 * time.Hour)))).Truncate(time.Second)
+	change := oneOf(r, clockChanges)
+	real := change.Add(-time.Duration(r.Int64N(int64(50 * time.Hour)))).Truncate(time.Second)
 	if chance(r, 8) {
 		real = real.Add(-time.Duration(r.Int64N(int64(500 * 24 * time.Hour))))
 	}
@@ -56,7 +57,9 @@ func randomHistory(r *rand.Rand, items []Item) history {
 			real = real.Add(oneOf(r, gaps))
 		case n < 4:
 			pause = oneOf(r, pauses)
-		case n < 6 && jumpy:
+		case n < 6 && real.Before(change): // to the very second, or one beside
+			real = change.Add(-pause).Add(time.Duration(r.IntN(3)-1) * time.Second)
+		case n < 8 && jumpy:
 			if wrong != 0 || unset {
 				wrong, unset = 0, false
 			} else if chance(r, 6) {

@@ -94,7 +94,7 @@ func (c *checker) check(number uint64) error {
 
 	decision, err := Decide(c.items, c.rules, c.now)
 	if believed := modelBelieves(c.items, c.rules, c.now); believed != (err == nil) {
-		return fmt.Errorf("15: the clock is to be believed: %v, and the error %w", believed, err)
+		return fmt.Errorf("15: the clock is to be believed: %v, and the error is: %v", believed, err) //nolint:errorlint // it may be nil
 	}
 	if err != nil {
 		c.refused++
@@ -166,14 +166,10 @@ func (c *checker) verdicts(d Decision, stays *verdictSet) error {
 
 // group checks what becomes of one group's things, newest first.
 func (c *checker) group(group []Item, stays *verdictSet) error {
-	want := modelKept(group, c.rules)
 	var counting []Item
 	kept := 0
 	for _, item := range group {
 		keep := stays.of(item.ID).keep
-		if slices.Contains(want, item.ID) != keep {
-			return fmt.Errorf("%q stays: %v, which the model says not", item.ID, keep)
-		}
 		switch {
 		case keep:
 		case !item.Ours && !c.rules.Unmarked:
@@ -192,10 +188,7 @@ func (c *checker) group(group []Item, stays *verdictSet) error {
 			}
 		}
 	}
-	if len(counting) == 0 {
-		return nil
-	}
-	if !stays.of(counting[0].ID).keep {
+	if len(counting) > 0 && !stays.of(counting[0].ID).keep {
 		return fmt.Errorf("6: the newest, %q, goes", counting[0].ID)
 	}
 	if i := slices.IndexFunc(counting, func(item Item) bool { return item.Verified }); i >= 0 && !stays.of(counting[i].ID).keep {
@@ -204,7 +197,16 @@ func (c *checker) group(group []Item, stays *verdictSet) error {
 	if kept < min(len(counting), max(1, c.rules.Minimum)) {
 		return fmt.Errorf("8: %d of %d stay", kept, len(counting))
 	}
-	return c.promises(counting, stays)
+	if err := c.promises(counting, stays); err != nil {
+		return err
+	}
+	want := modelKept(group, c.rules)
+	for _, item := range group {
+		if keep := stays.of(item.ID).keep; keep != slices.Contains(want, item.ID) {
+			return fmt.Errorf("%q stays: %v, and the model says otherwise", item.ID, keep)
+		}
+	}
+	return nil
 }
 
 // promises checks what a person reads from the rules: so many of the newest, the newest of so many hours and days.

@@ -77,3 +77,19 @@ func TestPeriodsAreTheirLabels(t *testing.T) {
 		}
 	})
 }
+
+// What is remembered of where an offset holds ends at the very second at which the clocks change, from whichever side one comes.
+func TestTheOffsetOfEachSecond(t *testing.T) {
+	for _, location := range []*time.Location{time.UTC, berlin, newYork, zone("Australia/Lord_Howe"), time.FixedZone("", 19800)} {
+		for _, change := range append(clockChanges, at("2026-04-04T15:00:00Z"), at("2026-10-03T15:30:00Z")) {
+			c := clock{location: location}
+			for _, apart := range []int{-3600, 0, -1, 0, 1, -1, 3600, 0, 1, 0, -3600} {
+				at := change.Add(time.Duration(apart) * time.Second)
+				_, offset := at.In(location).Zone()
+				if got, want := c.moment(at), (moment{at.Unix() + int64(offset), int32(offset)}); got != want {
+					t.Errorf("%s at %s: %v, want %v", location, at, got, want)
+				}
+			}
+		}
+	}
+}
