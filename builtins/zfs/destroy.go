@@ -20,7 +20,7 @@ type SnapshotIdentity struct {
 	Reason   string              `name:"reason" doc:"why it goes or stays; empty where it was named"`
 }
 
-func (l *listed) guidText() GUID { return GUID(strconv.FormatUint(l.guid, 10)) }
+func guidText(guid uint64) GUID { return GUID(strconv.FormatUint(guid, 10)) }
 
 func (s *SnapshotInfo) identity() SnapshotIdentity {
 	return SnapshotIdentity{Snapshot: s.Snapshot, GUID: s.GUID, Created: s.Created, Ours: s.Ours}
@@ -119,7 +119,7 @@ func (c client) destroy(ctx context.Context, a DestroyArgs, d DestroyDecision) (
 	if err != nil {
 		return DestroyResult{}, err
 	}
-	left, other := stillThere(d.Remove, there)
+	left, other := stillThere(d.Remove, byName(there))
 	if other != "" {
 		return DestroyResult{}, another(a.what(), other)
 	}
@@ -134,7 +134,7 @@ func (c client) destroy(ctx context.Context, a DestroyArgs, d DestroyDecision) (
 	if err != nil {
 		return DestroyResult{}, unread(failure, err)
 	}
-	left, _ = stillThere(d.Remove, there)
+	left, _ = stillThere(d.Remove, byName(there))
 	out := DestroyResult{Destroyed: without(d.Remove, left), Reclaim: reclaim}
 	if len(left) > 0 {
 		return out, stopped(a.what(), failure, len(out.Destroyed), len(d.Remove), out)
@@ -181,7 +181,7 @@ func (c client) settleDestroy(ctx context.Context, _ DestroyArgs, _ string) (bui
 	if err != nil {
 		return builtin.Settlement[DestroyResult]{}, err
 	}
-	if left, _ := stillThere(d.Remove, there); len(left) > 0 {
+	if left, _ := stillThere(d.Remove, byName(there)); len(left) > 0 {
 		return builtin.Settlement[DestroyResult]{State: builtin.NotDone}, nil
 	}
 	return builtin.Settlement[DestroyResult]{State: builtin.Done, Result: DestroyResult{Destroyed: d.Remove}}, nil

@@ -72,18 +72,27 @@ func (c client) decidePrune(ctx context.Context, a PruneArgs) (PruneDecision, er
 
 // verdicts asks the engine's retention, which every prune of nixmox asks. They
 // come in the order of the list.
-func (c client) verdicts(ctx context.Context, a PruneArgs, list []pruned) ([]retention.Verdict, error) {
-	uses, err := c.uses(ctx, inUse(list))
+func (c client) verdicts(ctx context.Context, a PruneArgs, list []candidate) ([]retention.Verdict, error) {
+	var held, cloned []Snapshot
+	for i := range list {
+		if list[i].held && list[i].planned == nil {
+			held = append(held, list[i].snapshot)
+		}
+		if list[i].cloned {
+			cloned = append(cloned, list[i].snapshot)
+		}
+	}
+	uses, err := c.uses(ctx, held, cloned)
 	if err != nil {
 		return nil, err
 	}
 	items := make([]retention.Item, len(list))
 	for i := range list {
 		l := &list[i]
-		items[i] = retention.Item{ID: string(l.snapshot), Group: string(l.snapshot.Dataset()), Time: time.Unix(l.created, 0).UTC(), Order: l.txg, Ours: l.ours}
+		items[i] = retention.Item{ID: string(l.snapshot), Group: string(l.dataset), Time: time.Unix(l.created, 0).UTC(), Order: l.txg, Ours: l.ours}
 		if u, ok := uses[l.snapshot]; ok {
 			items[i].Protected = u.String()
-		} else if l.holds > 0 {
+		} else if l.held {
 			items[i].Protected = "held" // it will be: a plan's call
 		}
 	}
@@ -105,22 +114,11 @@ func (c client) verdicts(ctx context.Context, a PruneArgs, list []pruned) ([]ret
 	return d.Verdicts, nil
 }
 
-// inUse are those that may be held or have clones.
-func inUse(list []pruned) []listed {
-	var out []listed
-	for i := range list {
-		if l := &list[i]; l.planned == nil && (l.holds > 0 || l.clones > 0) {
-			out = append(out, l.listed)
-		}
-	}
-	return out
-}
-
-func decided(list []pruned, verdicts []retention.Verdict) PruneDecision {
+func decided(list []candidate, verdicts []retention.Verdict) PruneDecision {
 	d := PruneDecision{Remove: []SnapshotIdentity{}, Stay: []SnapshotIdentity{}, Counts: []DatasetCount{}}
 	goes := 0
 	for i := range verdicts {
-		d.count(list[i].snapshot.Dataset(), verdicts[i].Keep)
+		d.count(list[i].dataset, verdicts[i].Keep)
 		if !verdicts[i].Keep {
 			goes++
 		} else if len(d.Stay) < fewStay {
@@ -164,7 +162,7 @@ func (c client) prune(ctx context.Context, a PruneArgs, d PruneDecision) (PruneR
 	if err != nil {
 		return PruneResult{}, err
 	}
-	left, other := stillThere(d.Remove, listedOf(list))
+	left, other := stillThere(d.Remove, everyCandidate(list))
 	if other != "" {
 		return PruneResult{}, another(a.what(), other)
 	}
@@ -179,7 +177,7 @@ func (c client) prune(ctx context.Context, a PruneArgs, d PruneDecision) (PruneR
 	if err != nil {
 		return PruneResult{}, unread(failure, err)
 	}
-	left, _ = stillThere(d.Remove, listedOf(list))
+	left, _ = stillThere(d.Remove, everyCandidate(list))
 	gone := without(d.Remove, left)
 	out := PruneResult{Removed: gone, Counts: d.countsOf(gone), Reclaim: reclaim}
 	if len(left) > 0 {
@@ -193,7 +191,7 @@ func (c client) prune(ctx context.Context, a PruneArgs, d PruneDecision) (PruneR
 // that is to go would stay by now, because it is held or has a clone, or since
 // the clock jumped. That some of what was to go has gone is none: so a prune
 // that was killed in the middle goes on, and destroys nothing else.
-func (c client) unchanged(ctx context.Context, a PruneArgs, d PruneDecision, list []pruned, left []SnapshotIdentity) error {
+func (c client) unchanged(ctx context.Context, a PruneArgs, d PruneDecision, list []candidate, left []SnapshotIdentity) error {
 	conflict := func(said string) error {
 		return builtin.Faultf(builtin.Conflict, "%s: they have changed since it was decided what goes", a.what()).
 			Saying(said + "; nothing was destroyed").Hinting("prune again, and it is decided anew")
@@ -218,11 +216,11 @@ func (c client) unchanged(ctx context.Context, a PruneArgs, d PruneDecision, lis
 }
 
 // difference says where what stays is not what was to stay.
-func (d *PruneDecision) difference(list []pruned, goes map[Snapshot]bool) string {
+func (d *PruneDecision) difference(list []candidate, goes map[Snapshot]bool) string {
 	stays := map[Dataset]int{}
 	for i := range list {
-		if s := list[i].snapshot; !goes[s] {
-			stays[s.Dataset()]++
+		if !goes[list[i].snapshot] {
+			stays[list[i].dataset]++
 		}
 	}
 	for _, n := range d.Counts {
@@ -262,7 +260,7 @@ func (c client) settlePrune(ctx context.Context, a PruneArgs, _ string) (builtin
 	if err != nil {
 		return builtin.Settlement[PruneResult]{}, err
 	}
-	if left, _ := stillThere(d.Remove, there); len(left) > 0 {
+	if left, _ := stillThere(d.Remove, byName(there)); len(left) > 0 {
 		return builtin.Settlement[PruneResult]{State: builtin.NotDone}, nil
 	}
 	return builtin.Settlement[PruneResult]{State: builtin.Done, Result: PruneResult{Removed: d.Remove, Counts: d.Counts}}, nil

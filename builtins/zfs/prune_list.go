@@ -6,44 +6,53 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"iter"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/mark"
 	"nixmox/engine/builtin"
 )
 
-// pruned is a snapshot as a prune looks at it.
-type pruned struct {
-	listed
-	ours    bool          // nixmox took it, or the prune takes it for such
-	planned *SnapshotInfo // one that a call of the plan will have taken
+// candidate is a snapshot as a prune looks at it, of which there are 100,000.
+type candidate struct {
+	snapshot Snapshot
+	dataset  Dataset // the part before the @
+	guid     uint64
+	txg      uint64
+	created  int64
+	planned  *SnapshotInfo // one that a call of the plan will have taken
+	marked   bool          // nixmox took it
+	ours     bool          // and the prune takes it for such
+	held     bool
+	cloned   bool
 }
 
-func (p *pruned) identity(reason string) SnapshotIdentity {
-	if p.planned != nil {
-		return SnapshotIdentity{p.snapshot, p.planned.GUID, p.planned.Created, p.planned.Ours, reason}
+func (c *candidate) identity(reason string) SnapshotIdentity {
+	if c.planned != nil {
+		return SnapshotIdentity{c.snapshot, c.planned.GUID, c.planned.Created, c.planned.Ours, reason}
 	}
-	_, ours := p.mark()
-	return SnapshotIdentity{p.snapshot, builtin.Now(p.guidText()), time.Unix(p.created, 0).UTC(), ours, reason}
-}
-
-func listedOf(list []pruned) []listed {
-	out := make([]listed, len(list))
-	for i := range list {
-		out[i] = list[i].listed
-	}
-	return out
+	return SnapshotIdentity{c.snapshot, builtin.Now(guidText(c.guid)), time.Unix(c.created, 0).UTC(), c.marked, reason}
 }
 
 // listForPrune is every snapshot of the datasets once, planned ones too, by
 // dataset and of each the newest first: the order of the retention's verdicts.
-func (c client) listForPrune(ctx context.Context, a PruneArgs) ([]pruned, error) {
-	var list []pruned
+func (c client) listForPrune(ctx context.Context, a PruneArgs) ([]candidate, error) {
+	var list []candidate
+	var last string // the property of the one before, and its mark
+	var m mark.Mark
 	err := c.eachSnapshot(ctx, a.Datasets, a.Recursive, false, func(l listed) error {
-		_, ours := l.mark()
-		list = append(list, pruned{listed: l, ours: ours || a.names(l.snapshot)})
+		if l.property != last {
+			last = l.property
+			m, _ = mark.Parse(last)
+		}
+		marked := last != "" && m.Of == l.snapshot.Name()
+		list = append(list, candidate{
+			snapshot: l.snapshot, dataset: l.snapshot.Dataset(), guid: l.guid, txg: l.txg, created: l.created,
+			marked: marked, ours: marked || a.names(l.snapshot), held: l.holds > 0, cloned: l.clones > 0,
+		})
 		return nil
 	})
 	if err != nil {
@@ -52,14 +61,49 @@ func (c client) listForPrune(ctx context.Context, a PruneArgs) ([]pruned, error)
 	if builtin.CallFrom(ctx).Run.Planned != nil {
 		list = a.withPlanned(ctx, list)
 	}
-	slices.SortFunc(list, func(a, b pruned) int {
-		if a.snapshot.Dataset() != b.snapshot.Dataset() {
-			return strings.Compare(string(a.snapshot.Dataset()), string(b.snapshot.Dataset()))
+	return newestFirst(list), nil
+}
+
+// newestFirst sorts a list into the order of the retention's verdicts: datasets
+// by their names as text, and of each the newest first. ZFS lists in the order
+// of creation, so that most of it is done.
+func newestFirst(list []candidate) []candidate {
+	places := map[Dataset]int{} // which dataset, by number
+	place := make([]int, len(list))
+	var names []Dataset
+	for i := range list {
+		n, known := places[list[i].dataset]
+		if !known {
+			n = len(names)
+			places[list[i].dataset], names = n, append(names, list[i].dataset)
 		}
-		return cmp.Or(cmp.Compare(b.txg, a.txg), cmp.Compare(b.created, a.created), strings.Compare(string(b.snapshot), string(a.snapshot)))
-	})
+		place[i] = n
+	}
+	ends := make([]int, len(names)) // where what is next of each dataset goes, from its end
+	for _, n := range place {
+		ends[n]++
+	}
+	slices.Sort(names)
+	end := 0
+	for _, name := range names {
+		n := places[name]
+		end += ends[n]
+		ends[n] = end
+	}
+	out := make([]candidate, len(list))
+	for i := range list {
+		ends[place[i]]--
+		out[ends[place[i]]] = list[i]
+	}
+	newer := func(a, b candidate) int {
+		return cmp.Or(strings.Compare(string(a.dataset), string(b.dataset)),
+			cmp.Compare(b.txg, a.txg), cmp.Compare(b.created, a.created), strings.Compare(string(b.snapshot), string(a.snapshot)))
+	}
+	if !slices.IsSortedFunc(out, newer) {
+		slices.SortFunc(out, newer)
+	}
 	// Of datasets that are below one another ZFS lists them twice.
-	return slices.CompactFunc(list, func(a, b pruned) bool { return a.snapshot == b.snapshot }), nil
+	return slices.CompactFunc(out, func(a, b candidate) bool { return a.snapshot == b.snapshot })
 }
 
 // names reports that the glob for what others took matches. That it is one,
@@ -74,30 +118,53 @@ func (a PruneArgs) names(s Snapshot) bool {
 
 // withPlanned is the list as a plan's calls would have left it. What they take
 // is the newest.
-func (a PruneArgs) withPlanned(ctx context.Context, list []pruned) []pruned {
-	there := make(map[Snapshot]pruned, len(list))
+func (a PruneArgs) withPlanned(ctx context.Context, list []candidate) []candidate {
+	there := make(map[Snapshot]candidate, len(list))
 	infos := make([]SnapshotInfo, len(list))
 	var top uint64
 	for i := range list {
 		there[list[i].snapshot], infos[i] = list[i], list[i].info()
 		top = max(top, list[i].txg)
 	}
-	out := make([]pruned, 0, len(list))
+	out := make([]candidate, 0, len(list))
 	for _, s := range sorted(plannedSnapshots(ctx, infos, SnapshotsArgs{Datasets: a.Datasets, Recursive: a.Recursive})) {
 		p, known := there[s.Snapshot]
 		if !known {
 			top++
-			p = pruned{listed: listed{snapshot: s.Snapshot, txg: top, created: s.Created.Unix()}, ours: s.Ours || a.names(s.Snapshot), planned: &s}
+			p = candidate{snapshot: s.Snapshot, dataset: s.Dataset, txg: top, created: s.Created.Unix(), marked: s.Ours, ours: s.Ours || a.names(s.Snapshot), planned: &s}
 		}
-		p.holds = s.Holds
+		p.held = s.Holds > 0
 		out = append(out, p)
 	}
 	return out
 }
 
+// everyCandidate are names and identities of a list.
+func everyCandidate(list []candidate) iter.Seq2[Snapshot, uint64] {
+	return func(yield func(Snapshot, uint64) bool) {
+		for i := range list {
+			if list[i].planned == nil && !yield(list[i].snapshot, list[i].guid) {
+				return
+			}
+		}
+	}
+}
+
+// info is what a plan's calls need to see of it.
+func (c *candidate) info() SnapshotInfo {
+	s := SnapshotInfo{
+		Snapshot: c.snapshot, Dataset: c.dataset, Name: Name(c.snapshot.Name()), GUID: builtin.Now(guidText(c.guid)), Txg: builtin.Now(c.txg),
+		Created: time.Unix(c.created, 0).UTC(), Ours: c.marked,
+	}
+	if c.held {
+		s.Holds = 1
+	}
+	return s
+}
+
 // seal is a digest of the identities of those in a list that stay. Those that
 // are planned have none yet.
-func seal(list []pruned, stays func(int) bool) string {
+func seal(list []candidate, stays func(int) bool) string {
 	sum := sha256.New()
 	var dataset Dataset
 	buffer := make([]byte, 0, 512)
@@ -106,7 +173,7 @@ func seal(list []pruned, stays func(int) bool) string {
 			continue
 		}
 		buffer = buffer[:0]
-		if d := list[i].snapshot.Dataset(); d != dataset {
+		if d := list[i].dataset; d != dataset {
 			dataset = d
 			buffer = append(append(buffer, d...), 0) // no name has a NUL
 		}

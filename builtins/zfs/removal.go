@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -161,22 +162,37 @@ func namesOf(list []SnapshotIdentity) []Snapshot {
 
 // stillThere are those decided, in their order, that a list has. other is a
 // decided name that is another snapshot's there, "" if none is.
-func stillThere(decided []SnapshotIdentity, list []listed) (left []SnapshotIdentity, other Snapshot) {
-	guids := make(map[Snapshot]uint64, len(list))
-	for i := range list {
-		guids[list[i].snapshot] = list[i].guid
+func stillThere(decided []SnapshotIdentity, list iter.Seq2[Snapshot, uint64]) (left []SnapshotIdentity, other Snapshot) {
+	guids := make(map[Snapshot]uint64, len(decided))
+	for _, s := range decided {
+		guids[s.Snapshot] = 0
+	}
+	for s, guid := range list {
+		if _, asked := guids[s]; asked {
+			guids[s] = guid
+		}
 	}
 	for _, s := range decided {
-		guid, there := guids[s.Snapshot]
-		switch {
-		case !there:
-		case s.GUID.Value == (&listed{guid: guid}).guidText():
+		switch guid := guids[s.Snapshot]; {
+		case guid == 0: // no snapshot has that
+		case s.GUID.Value == guidText(guid):
 			left = append(left, s)
 		default:
 			other = s.Snapshot
 		}
 	}
 	return left, other
+}
+
+// byName are names and identities of a list.
+func byName(list []listed) iter.Seq2[Snapshot, uint64] {
+	return func(yield func(Snapshot, uint64) bool) {
+		for i := range list {
+			if !yield(list[i].snapshot, list[i].guid) {
+				return
+			}
+		}
+	}
 }
 
 // without are those decided that are not left.
@@ -204,18 +220,10 @@ func (u use) String() string {
 	return "clone: " + some(u.clones)
 }
 
-// uses are what keeps snapshots from being destroyed, of those that something
-// does. A count without a name is one, too: it went meanwhile, or is hidden.
-func (c client) uses(ctx context.Context, list []listed) (map[Snapshot]use, error) {
-	var held, cloned []Snapshot
-	for i := range list {
-		if list[i].holds > 0 {
-			held = append(held, list[i].snapshot)
-		}
-		if list[i].clones > 0 {
-			cloned = append(cloned, list[i].snapshot)
-		}
-	}
+// uses are what keeps snapshots from being destroyed, of those that ZFS counts
+// holds or clones of. A count without a name is one, too: that it went
+// meanwhile, nobody has seen.
+func (c client) uses(ctx context.Context, held, cloned []Snapshot) (map[Snapshot]use, error) {
 	out := map[Snapshot]use{}
 	if len(held) > 0 {
 		holds, err := c.holdsOf(ctx, held, false)
@@ -238,6 +246,19 @@ func (c client) uses(ctx context.Context, list []listed) (map[Snapshot]use, erro
 		out[s] = use{tags: out[s].tags, clones: orSomebody(clones[s])}
 	}
 	return out, nil
+}
+
+// inUse are those of a list that ZFS counts holds or clones of.
+func inUse(list []listed) (held, cloned []Snapshot) {
+	for i := range list {
+		if list[i].holds > 0 {
+			held = append(held, list[i].snapshot)
+		}
+		if list[i].clones > 0 {
+			cloned = append(cloned, list[i].snapshot)
+		}
+	}
+	return held, cloned
 }
 
 func orSomebody(names []string) []string {
@@ -269,7 +290,8 @@ func (c client) clonesOf(ctx context.Context, snapshots []Snapshot) (map[Snapsho
 // ZFS's own preview is silent about both. infos are the same snapshots as a
 // plan sees them.
 func (c client) free(ctx context.Context, what string, infos []SnapshotInfo, list []listed) error {
-	uses, err := c.uses(ctx, list)
+	held, cloned := inUse(list)
+	uses, err := c.uses(ctx, held, cloned)
 	if err != nil {
 		return err
 	}
@@ -282,21 +304,21 @@ func (c client) free(ctx context.Context, what string, infos []SnapshotInfo, lis
 			uses[infos[i].Snapshot] = use{clones: uses[infos[i].Snapshot].clones} // its holds would be released
 		}
 	}
-	var held, cloned []string
+	var holders, clones []string
 	for _, s := range slices.Sorted(maps.Keys(uses)) {
 		if tags := uses[s].tags; len(tags) > 0 {
-			held = append(held, fmt.Sprintf("%s (%s)", s, some(tags)))
+			holders = append(holders, fmt.Sprintf("%s (%s)", s, some(tags)))
 		}
-		if clones := uses[s].clones; len(clones) > 0 {
-			cloned = append(cloned, fmt.Sprintf("%s (%s)", s, some(clones)))
+		if names := uses[s].clones; len(names) > 0 {
+			clones = append(clones, fmt.Sprintf("%s (%s)", s, some(names)))
 		}
 	}
 	switch {
-	case len(held) > 0:
-		return builtin.Faultf(builtin.Busy, "%s", what).Saying(fmt.Sprintf("%d are held: %s; nothing was destroyed", len(held), some(held))).
+	case len(holders) > 0:
+		return builtin.Faultf(builtin.Busy, "%s", what).Saying(fmt.Sprintf("%d are held: %s; nothing was destroyed", len(holders), some(holders))).
 			Hinting("zfs.release() releases a hold, once whoever took it needs it no more")
-	case len(cloned) > 0:
-		return builtin.Faultf(builtin.Busy, "%s", what).Saying(fmt.Sprintf("%d have clones: %s; nothing was destroyed", len(cloned), some(cloned))).
+	case len(clones) > 0:
+		return builtin.Faultf(builtin.Busy, "%s", what).Saying(fmt.Sprintf("%d have clones: %s; nothing was destroyed", len(clones), some(clones))).
 			Hinting("promote the clones, or destroy them first")
 	}
 	return nil

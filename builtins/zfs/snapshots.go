@@ -91,8 +91,15 @@ var (
 
 // readSnapshots reads a list of snapshots with the columns.
 func readSnapshots(columns []string, each func(listed) error) func(io.Reader) error {
+	property := "" // of the one before: those of one call have the same
 	one := func(row [][]byte) error {
-		l := listed{snapshot: Snapshot(row[0]), property: text(row[6])}
+		if property != string(row[6]) {
+			property = string(row[6])
+		}
+		l := listed{snapshot: Snapshot(row[0]), property: property}
+		if property == "-" {
+			l.property = ""
+		}
 		var err error
 		if l.guid, err = strconv.ParseUint(string(row[1]), 10, 64); err != nil {
 			return builtin.Faultf(builtin.Invalid, "listing snapshots").Saying(quoted(row[1]) + " is no GUID").Hinting("zfs version says which OpenZFS this is; nixmox follows 2.1 to 2.3")
@@ -145,7 +152,7 @@ func (c client) snapshots(ctx context.Context, a SnapshotsArgs) ([]SnapshotInfo,
 func (l *listed) info() SnapshotInfo {
 	s := SnapshotInfo{
 		Snapshot: l.snapshot, Dataset: l.snapshot.Dataset(), Name: Name(l.snapshot.Name()),
-		GUID: builtin.Now(GUID(strconv.FormatUint(l.guid, 10))), Txg: builtin.Now(l.txg), Created: time.Unix(l.created, 0).UTC(),
+		GUID: builtin.Now(guidText(l.guid)), Txg: builtin.Now(l.txg), Created: time.Unix(l.created, 0).UTC(),
 		Holds: l.holds, Used: l.used, Refers: l.refers, Written: l.written,
 	}
 	if m, ours := l.mark(); ours {
