@@ -127,7 +127,7 @@ func (c client) destroy(ctx context.Context, a DestroyArgs, d DestroyDecision) (
 		return DestroyResult{}, err
 	}
 	reclaim, failure := c.remove(ctx, a.what(), namesOf(left))
-	if failure != nil && builtin.AsFault(failure) == nil {
+	if runEnds(ctx, failure) {
 		return DestroyResult{}, failure // the run ends: resume looks what went
 	}
 	there, err = c.present(ctx, namesOf(d.Remove))

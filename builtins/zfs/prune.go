@@ -170,7 +170,7 @@ func (c client) prune(ctx context.Context, a PruneArgs, d PruneDecision) (PruneR
 		return PruneResult{}, err
 	}
 	reclaim, failure := c.remove(ctx, a.what(), namesOf(left))
-	if failure != nil && builtin.AsFault(failure) == nil {
+	if runEnds(ctx, failure) {
 		return PruneResult{}, failure // the run ends: resume looks what went
 	}
 	list, err = c.listForPrune(ctx, a)

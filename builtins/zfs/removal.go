@@ -73,6 +73,12 @@ func (c client) remove(ctx context.Context, what string, snapshots []Snapshot) (
 	return reclaim, nil
 }
 
+// runEnds reports an error after which nobody can say yet what became of a
+// command: it was stopped itself, because the run is, or ran out of time.
+func runEnds(ctx context.Context, err error) bool {
+	return err != nil && (ctx.Err() != nil || builtin.AsFault(err) == nil)
+}
+
 // reclaim is what ZFS reckons that destroying the snapshots sets free. Those
 // that a plan's calls would take first are of no size yet.
 func (c client) reclaim(ctx context.Context, what string, snapshots []SnapshotIdentity) (sum int64, err error) {
@@ -149,7 +155,7 @@ func (c client) present(ctx context.Context, snapshots []Snapshot) ([]listed, er
 
 func isMissing(err error) bool {
 	f, ok := errors.AsType[*builtin.Fault](err)
-	return ok && f.Kind == builtin.NotFound && strings.Contains(f.Said, "does not exist")
+	return ok && f.Kind == builtin.NotFound && (strings.Contains(f.Said, "does not exist") || strings.Contains(f.Said, "could not find any snapshots"))
 }
 
 func namesOf(list []SnapshotIdentity) []Snapshot {
