@@ -61,6 +61,9 @@ func (k *call) perform() int {
 	}
 	before := k.m.transactions()
 	exit := v.do(k, on, operands)
+	if v.changes && exit == 0 {
+		k.noteCommand(operands)
+	}
 	if v.changes && exit == 0 || k.m.transactions() != before {
 		k.m.changed++
 	}

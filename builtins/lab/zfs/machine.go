@@ -40,6 +40,7 @@ type pool struct {
 	Props    map[string]string
 	Scan     scan
 	Sets     []*dataset // sorted as a tree
+	History  []string   `json:",omitempty"` // as zpool history -i prints it
 }
 
 type scan struct {

@@ -212,8 +212,9 @@ func (k *call) hold(on options, operands []string) int {
 		}
 	}
 	p.Txg++
-	for _, s := range list {
+	for i, s := range list {
 		s.Holds = append(s.Holds, hold{tag, k.now.Unix()})
+		k.note(p, "hold %s (%d) tag=%s temp=0 refs=%d", full[i], s.Txg, tag, len(s.Holds))
 	}
 	return 0
 }
@@ -233,8 +234,9 @@ func (k *call) release(on options, operands []string) int {
 		}
 	}
 	p.Txg++
-	for _, s := range list {
+	for i, s := range list {
 		s.Holds = slices.DeleteFunc(s.Holds, func(h hold) bool { return h.Tag == tag })
+		k.note(p, "release %s (%d) tag=%s refs=%d", full[i], s.Txg, tag, len(s.Holds))
 	}
 	return 0
 }
@@ -326,29 +328,38 @@ func (k *call) rollback(on options, operands []string) int {
 	d.Snapshots = slices.DeleteFunc(d.Snapshots, func(s *snapshot) bool { return s.Txg > to.Txg })
 	d.Bookmarks = slices.DeleteFunc(d.Bookmarks, func(b *bookmark) bool { return b.Txg > to.Txg })
 	d.Files = maps.Clone(to.Files)
+	k.note(p, "clone swap %s/%%rollback (%d) parent=%s", d.Name, p.Txg, d.Name[strings.LastIndexByte(d.Name, '/')+1:])
+	k.note(p, "destroy %s/%%rollback (%d) (bptree, mintxg=%d)", d.Name, p.Txg, to.Txg)
 	return 0
 }
 
-func (k *call) diff(_ options, operands []string) int {
+func (k *call) diff(on options, operands []string) int {
 	if len(operands) == 0 || len(operands) > 2 {
 		return k.usage("must provide at least one snapshot name", "diff [-FHth] <snapshot> [snapshot|filesystem]")
 	}
 	base, _, name := split(operands[0])
 	p, d := k.m.dataset(base)
-	if d == nil || d.snapshot(name) == nil {
-		return k.fail("cannot open '%s': dataset does not exist", operands[0])
+	switch {
+	case d == nil:
+		return k.fail("cannot open '%s': dataset does not exist", base)
+	case d.Volume:
+		return k.fail("cannot open '%s': operation not applicable to datasets of this type", base)
+	case !d.Mounted:
+		return k.fail("Cannot diff an unmounted snapshot: operation not applicable to datasets of this type")
+	case d.snapshot(name) == nil:
+		return k.fail("Unable to obtain diffs: No such file or directory")
 	}
 	before, after := d.snapshot(name).Files, d.Files
 	if len(operands) == 2 {
 		if other, separator, snap := split(operands[1]); separator == "@" {
 			if other != base || d.snapshot(snap) == nil {
-				return k.fail("Not an earlier snapshot from the same fs")
+				return k.fail("Not an earlier snapshot from the same fs: invalid name")
+			}
+			if d.snapshot(snap).Txg <= d.snapshot(name).Txg {
+				return k.fail("Unable to obtain diffs: \n   Not an earlier snapshot from the same fs")
 			}
 			after = d.snapshot(snap).Files
 		}
-	}
-	if d.Volume {
-		return k.fail("%s: Unable to obtain diffs: not a filesystem", base)
 	}
 	at := p.value(d, "mountpoint").value + "/"
 	paths := map[string]bool{}
@@ -358,19 +369,39 @@ func (k *call) diff(_ options, operands []string) int {
 	for path := range after {
 		paths[path] = true
 	}
+	line := func(txg uint64, sign, sort, path string) {
+		if on.has("t") {
+			k.printf("%d.000000000\t", d.Created+int64(txg))
+		}
+		k.printf("%s\t", sign)
+		if on.has("F") {
+			k.printf("%s\t", sort)
+		}
+		for i := range len(path) {
+			if c := path[i]; c > ' ' && c != '\\' && c < 0x7f {
+				k.out.WriteByte(c)
+			} else {
+				k.printf("\\%04o", c)
+			}
+		}
+		k.printf("\n")
+	}
+	listed := false // the directory in which something came or went
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		old, was := before[path]
 		now, is := after[path]
-		sign := "M"
 		switch {
-		case was && is && old == now:
-			continue
+		case was && is && old != now:
+			line(now.Txg, "M", "F", at+path)
 		case !is:
-			sign = "-"
+			line(old.Txg, "-", "F", at+path)
 		case !was:
-			sign = "+"
+			line(now.Txg, "+", "F", at+path)
 		}
-		k.printf("%s\tF\t%s%s\n", sign, at, path)
+		listed = listed || was != is
+	}
+	if listed {
+		line(p.Txg, "M", "/", at)
 	}
 	return 0
 }

@@ -52,6 +52,7 @@ func zpoolVerbs() map[string]verb {
 		"create":  {"dfno:O:m:R:t:", "create [-fnd] [-o property=value] ... <pool> <vdev> ...", (*call).poolCreate, true},
 		"destroy": {"f", "destroy [-f] <pool>", (*call).poolDestroy, true},
 		"scrub":   {"spwe", "scrub [-e | -s | -p | -C] [-w] <pool> ...", (*call).poolScrub, true},
+		"history": {"il", "history [-il] [<pool>] ...", (*call).poolHistory, false},
 		"version": {"", "version", (*call).version, false},
 	}
 	all["--version"], all["-V"] = all["version"], all["version"]
