@@ -34,9 +34,8 @@ func AtHand() []builtin.Func {
 			With(builtin.Reference{Example: `wait_until(lambda: True, timeout = "5m", every = "10s")`, Errors: []builtin.Kind{builtin.Timeout}}),
 		builtin.NewPure("secret", "A handle of a secret of nixmox's configuration; never its text.", namedSecret).
 			With(builtin.Reference{Example: `token = secret("nas")`}),
-		builtin.NewPure("keep", "Rules that say how many of a list of dated things stay. All zero keeps everything.",
-			func(_ context.Context, k builtin.Keep) (builtin.Keep, error) { return k, nil }).
-			With(builtin.Reference{Example: `rules = keep(last = 3, daily = 7, weekly = 4)`}),
+		builtin.NewPure("keep", "Rules that say how many of a list of dated things stay, by count, as text, or both. All zero keeps everything.", keep).
+			With(builtin.Reference{Example: "rules = keep(last = 3, daily = 7, weekly = 4)\nsame = keep(\"last=3,daily=7,weekly=4\")", Errors: []builtin.Kind{builtin.Invalid}}),
 		nowFunc, randomFunc, sleepFunc,
 	}
 }

@@ -1,6 +1,13 @@
 // Package lab is a simulated estate: a Proxmox VE cluster that answers the real
 // API over TLS, with guests, storages whose archives are real files, tasks that
-// take time, and faults on request.
+// take time, and faults on request; and the commands that an administrator of
+// its nodes has, zfs and zpool. Both see one estate: what its Proxmox does to
+// the volumes of guests it does by these commands, as Proxmox itself does, on
+// the ZFS of the node (package zfs).
+//
+// The commands are the program that opened the lab, by other names, in a folder
+// where nothing else is. Started so, it is a client of package command, which
+// asks the opened lab over a socket in the estate's folder.
 //
 // It exists so that playbooks and the rest of nixmox can be tried where nothing
 // can be broken. It must know nothing of nixmox: it is what nixmox is held

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ func (l *Lab) freeDiskName(s *storage, g *guest) string {
 	}
 	taken := map[string]bool{}
 	take := func(name string) {
-		_, name, _ = cutLast("/"+name, "/")
+		name = path.Base(name)
 		if m := zvolName().FindStringSubmatch(name); m != nil && m[2] == g.id() {
 			taken[strings.TrimPrefix(name, m[1]+"-")] = true
 		}
@@ -40,12 +41,22 @@ func (l *Lab) freeDiskName(s *storage, g *guest) string {
 	}
 }
 
+// copyZvol makes a volume that is filled from another or from an archive.
+func (l *Lab) copyZvol(node string, at time.Time, t *task, v zvol) (wrong string) {
+	if wrong = l.createZvol(node, at, t, v); wrong != "" {
+		return wrong
+	}
+	if err := l.write(node, v.filled()); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // owned are the volumes that bear a guest's number; others in its
 // configuration are not its to destroy.
 func (l *Lab) owned(g *guest) []zvol {
 	return slices.DeleteFunc(l.allZvols(g), func(v zvol) bool {
-		_, name, _ := cutLast(v.dataset, "/")
-		m := zvolName().FindStringSubmatch(name)
+		m := zvolName().FindStringSubmatch(path.Base(v.dataset))
 		return m == nil || m[2] != strconv.Itoa(g.VMID)
 	})
 }
@@ -147,4 +158,36 @@ func (l *Lab) makeTemplate(g *guest) error {
 		g.Config[v.key] = strings.Replace(fmt.Sprint(g.Config[v.key]), v.volid, renamed.volid, 1)
 	}
 	return nil
+}
+
+// backupSnapshot is what vzdump calls the snapshot of a container that it reads.
+const backupSnapshot = "vzdump"
+
+// inBackup are the volumes of a container that a backup takes.
+func (l *Lab) inBackup(g *guest) []zvol {
+	used, _ := l.zvols(g.Config)
+	return slices.DeleteFunc(used, func(v zvol) bool { return v.key != "rootfs" && !strings.Contains(g.config(v.key), ",backup=1") })
+}
+
+// snapshotForBackup takes it, where the mode is so. That Proxmox lists it among
+// the snapshots of the container, too, while the backup goes on, is left out.
+func (l *Lab) snapshotForBackup(t *task, g *guest, at time.Time) (wrong string) {
+	if g.Type != "lxc" || t.Job.Dump.Mode != "snapshot" {
+		return ""
+	}
+	for _, v := range l.inBackup(g) {
+		if wrong := l.snapshotZvol(g.Node, at, t, v, backupSnapshot); wrong != "" {
+			return wrong
+		}
+		t.Job.Dump.Read = append(t.Job.Dump.Read, v.dataset+"@"+backupSnapshot)
+	}
+	return ""
+}
+
+func (l *Lab) dropBackupSnapshot(t *task, g *guest) {
+	for _, name := range t.Job.Dump.Read {
+		if _, wrong := l.zfs(g.Node, l.now(), t, "zfs", "destroy", name); wrong != "" {
+			t.say("WARN: %s", wrong)
+		}
+	}
 }

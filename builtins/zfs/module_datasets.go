@@ -12,7 +12,7 @@ func (c client) datasetFuncs() []builtin.Func {
 			Errors:  reads,
 		}),
 		builtin.NewRead("dataset", "Look at one file system or volume.", c.dataset).With(builtin.Reference{
-			Example: "log(zfs.dataset(\"rpool/data\").available)",
+			Example: "log(\"%d bytes\" % zfs.dataset(\"rpool/data\").available)",
 			Source:  "zfs-list(8)",
 			Errors:  reads,
 		}),

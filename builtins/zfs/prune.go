@@ -1,16 +1,11 @@
 package zfs
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"nixmox/engine/builtin"
@@ -29,7 +24,7 @@ type PruneArgs struct {
 // as it was. Of 100,000 snapshots that stay, nobody wants a list in the journal.
 type PruneDecision struct {
 	Remove []SnapshotIdentity `name:"remove" doc:"what goes, of each dataset the oldest first"`
-	Stay   []SnapshotIdentity `name:"stay" doc:"what stays, and why: of each dataset the newest first, as far as there are few"`
+	Stay   []SnapshotIdentity `name:"stay" doc:"what stays, and why: of each dataset the newest first, the first thousand"`
 	Counts []DatasetCount     `name:"counts" doc:"how many go and stay of each dataset"`
 	Seal   string             `name:"seal" volatile:"true" doc:"SHA-256 of the identities of all that stays"`
 }
@@ -45,10 +40,11 @@ type DatasetCount struct {
 type PruneResult struct {
 	Removed []SnapshotIdentity `name:"removed" doc:"what is gone"`
 	Counts  []DatasetCount     `name:"counts" doc:"how many went and stayed of each dataset"`
+	Reclaim int64              `name:"reclaim" volatile:"true" doc:"bytes that this sets free, as ZFS reckons beforehand; 0 where an earlier try did it"`
 }
 
 // fewStay is how many of those that stay a decision lists.
-const fewStay = 2000
+const fewStay = 1000
 
 func (a PruneArgs) keys() []string { return poolKeys(a.Datasets) }
 
@@ -67,128 +63,76 @@ func (c client) decidePrune(ctx context.Context, a PruneArgs) (PruneDecision, er
 	if err != nil {
 		return PruneDecision{}, err
 	}
-	d, err := a.decide(ctx, list)
+	verdicts, err := c.verdicts(ctx, a, list)
 	if err != nil {
-		return d, err
+		return PruneDecision{}, err
 	}
-	return d, c.spareClones(ctx, a, list, &d)
+	return decided(list, verdicts), nil
 }
 
-// listForPrune is every snapshot of the datasets once, planned ones too.
-func (c client) listForPrune(ctx context.Context, a PruneArgs) ([]listed, error) {
-	var list []listed
-	err := c.eachSnapshot(ctx, a.Datasets, a.Recursive, false, func(l listed) error {
-		list = append(list, l)
-		return nil
-	})
+// verdicts asks the engine's retention, which every prune of nixmox asks. They
+// come in the order of the list.
+func (c client) verdicts(ctx context.Context, a PruneArgs, list []candidate) ([]retention.Verdict, error) {
+	var held, cloned []Snapshot
+	for i := range list {
+		if list[i].held && list[i].planned == nil {
+			held = append(held, list[i].snapshot)
+		}
+		if list[i].cloned {
+			cloned = append(cloned, list[i].snapshot)
+		}
+	}
+	uses, err := c.uses(ctx, held, cloned)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(list, func(a, b listed) int { return cmp.Or(cmp.Compare(a.snapshot, b.snapshot), cmp.Compare(a.guid, b.guid)) })
-	return slices.CompactFunc(list, func(a, b listed) bool { return a.snapshot == b.snapshot }), nil
-}
-
-// decide asks the engine's retention, which every prune of nixmox asks.
-func (a PruneArgs) decide(ctx context.Context, list []listed) (PruneDecision, error) {
-	call := builtin.CallFrom(ctx)
-	items := make([]retention.Item, 0, len(list))
-	byName := make(map[string]*listed, len(list))
+	items := make([]retention.Item, len(list))
 	for i := range list {
 		l := &list[i]
-		_, ours := l.mark()
-		if !ours && a.Unmarked != "" {
-			ours, _ = path.Match(a.Unmarked, l.snapshot.Name()) // it is a glob: decidePrune
+		items[i] = retention.Item{ID: string(l.snapshot), Group: string(l.dataset), Time: time.Unix(l.created, 0).UTC(), Order: l.txg, Ours: l.ours}
+		if u, ok := uses[l.snapshot]; ok {
+			items[i].Protected = u.String()
+		} else if l.held {
+			items[i].Protected = "held" // it will be: a plan's call
 		}
-		item := retention.Item{ID: string(l.snapshot), Group: string(l.snapshot.Dataset()), Time: time.Unix(l.created, 0).UTC(), Order: l.txg, Ours: ours}
-		if l.holds > 0 {
-			item.Protected = "held"
-		}
-		items, byName[item.ID] = append(items, item), l
-	}
-	planned := map[string]SnapshotInfo{}
-	if call.Run.Planned != nil {
-		items = a.withPlanned(ctx, items, byName, planned)
 	}
 	k := a.Keep
 	rules := retention.Rules{Last: k.Last, Hourly: k.Hourly, Daily: k.Daily, Weekly: k.Weekly, Monthly: k.Monthly, Yearly: k.Yearly, Minimum: k.Minimum}
-	decided, err := retention.Decide(items, rules, call.Run.Now())
+	d, err := retention.Decide(items, rules, builtin.CallFrom(ctx).Run.Now())
 	if clock, ok := errors.AsType[*retention.ClockError](err); ok {
-		return PruneDecision{}, builtin.Faultf(builtin.Conflict, "%s", a.what()).Because(clock).Hinting("set the clock right; nothing was destroyed")
+		return nil, builtin.Faultf(builtin.Conflict, "%s", a.what()).Because(clock).Hinting("set the clock right; nothing was destroyed")
 	}
 	if err != nil {
-		return PruneDecision{}, builtin.Faultf(builtin.Invalid, "%s", a.what()).Because(err).Hinting("nixmox doc zfs.prune")
+		return nil, builtin.Faultf(builtin.Invalid, "%s", a.what()).Because(err).Hinting("nixmox doc zfs.prune")
 	}
-	identity := func(id, reason string) SnapshotIdentity {
-		if l := byName[id]; l != nil {
-			return l.identity(reason)
+	// What goes is told by its place in the list, so this must hold.
+	for i := range list {
+		if len(d.Verdicts) != len(list) || d.Verdicts[i].Item.ID != string(list[i].snapshot) {
+			return nil, builtin.Faultf(builtin.Failed, "%s", a.what()).Saying("the retention's order is not that of the list").Hinting("this is a defect of nixmox; nothing was destroyed")
 		}
-		s := planned[id]
-		return SnapshotIdentity{s.Snapshot, s.GUID, s.Created, s.Ours, reason}
 	}
+	return d.Verdicts, nil
+}
+
+func decided(list []candidate, verdicts []retention.Verdict) PruneDecision {
 	d := PruneDecision{Remove: []SnapshotIdentity{}, Stay: []SnapshotIdentity{}, Counts: []DatasetCount{}}
-	reasons := map[string]string{}
-	var guids []string
-	for i := range decided.Verdicts {
-		v := &decided.Verdicts[i]
-		d.count(Dataset(v.Item.Group), v.Keep)
-		if !v.Keep {
-			reasons[v.Item.ID] = v.Reason
-			continue
-		}
-		if len(d.Stay) < fewStay {
-			d.Stay = append(d.Stay, identity(v.Item.ID, v.Reason))
-		}
-		if l := byName[v.Item.ID]; l != nil {
-			guids = append(guids, strconv.FormatUint(l.guid, 10))
+	goes := 0
+	for i := range verdicts {
+		d.count(list[i].dataset, verdicts[i].Keep)
+		if !verdicts[i].Keep {
+			goes++
+		} else if len(d.Stay) < fewStay {
+			d.Stay = append(d.Stay, list[i].identity(verdicts[i].Reason))
 		}
 	}
-	for _, item := range decided.Removed() {
-		d.Remove = append(d.Remove, identity(item.ID, reasons[item.ID]))
-	}
-	d.Seal = seal(guids)
-	return d, nil
-}
-
-// withPlanned adds what a plan's changes would have left, as the newest.
-func (a PruneArgs) withPlanned(ctx context.Context, items []retention.Item, byName map[string]*listed, planned map[string]SnapshotInfo) []retention.Item {
-	infos := make([]SnapshotInfo, 0, len(items))
-	for i := range items {
-		infos = append(infos, byName[items[i].ID].info())
-	}
-	left := map[string]SnapshotInfo{}
-	var top uint64
-	for _, s := range plannedSnapshots(ctx, infos, SnapshotsArgs{Datasets: a.Datasets, Recursive: a.Recursive}) {
-		left[string(s.Snapshot)] = s
-	}
-	items = slices.DeleteFunc(items, func(item retention.Item) bool { _, stays := left[item.ID]; return !stays })
-	for i := range items {
-		top = max(top, items[i].Order)
-		if left[items[i].ID].Holds > 0 {
-			items[i].Protected = "held"
+	d.Remove = make([]SnapshotIdentity, 0, goes)
+	for i := range slices.Backward(verdicts) {
+		if !verdicts[i].Keep {
+			d.Remove = append(d.Remove, list[i].identity(verdicts[i].Reason))
 		}
 	}
-	for _, s := range infos {
-		delete(left, string(s.Snapshot))
-	}
-	for _, s := range sorted(slices.Collect(mapValues(left))) {
-		top++
-		item := retention.Item{ID: string(s.Snapshot), Group: string(s.Dataset), Time: s.Created, Order: top, Ours: s.Ours}
-		if s.Holds > 0 {
-			item.Protected = "held"
-		}
-		items, planned[item.ID] = append(items, item), s
-	}
-	return items
-}
-
-func mapValues(m map[string]SnapshotInfo) func(func(SnapshotInfo) bool) {
-	return func(yield func(SnapshotInfo) bool) {
-		for _, s := range m {
-			if !yield(s) {
-				return
-			}
-		}
-	}
+	d.Seal = seal(list, func(i int) bool { return verdicts[i].Keep })
+	return d
 }
 
 // count counts one more of a dataset, whose verdicts come together.
@@ -204,70 +148,13 @@ func (d *PruneDecision) count(dataset Dataset, kept bool) {
 	}
 }
 
-// seal is a digest of identities, whatever their order.
-func seal(guids []string) string {
-	slices.Sort(guids)
-	sum := sha256.New()
-	for _, g := range guids {
-		_, _ = sum.Write([]byte(g + "\n")) // a hash takes everything
+func (c client) previewPrune(ctx context.Context, a PruneArgs, d PruneDecision) (PruneResult, error) {
+	reclaim, err := c.reclaim(ctx, a.what(), d.Remove)
+	if err != nil {
+		return PruneResult{}, err
 	}
-	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// spareClones keeps what would go and has clones. ZFS would refuse to destroy
-// it and everything else in the same command.
-func (c client) spareClones(ctx context.Context, a PruneArgs, list []listed, d *PruneDecision) error {
-	var known []Snapshot
-	for _, s := range d.Remove {
-		if s.GUID.Known() {
-			known = append(known, s.Snapshot)
-		}
-	}
-	clones, err := c.clonesOf(ctx, known)
-	if err != nil || len(clones) == 0 {
-		return err
-	}
-	cloned := map[Snapshot]string{}
-	for _, text := range clones {
-		clone, snapshot, _ := strings.Cut(text, " of ")
-		cloned[Snapshot(snapshot)] = clone
-	}
-	var stay []SnapshotIdentity
-	d.Remove = slices.DeleteFunc(d.Remove, func(s SnapshotIdentity) bool {
-		clone, has := cloned[s.Snapshot]
-		if has {
-			s.Reason = "it has the clone " + clone
-			stay = append(stay, s)
-		}
-		return has
-	})
-	for _, s := range stay {
-		i := slices.IndexFunc(d.Counts, func(n DatasetCount) bool { return n.Dataset == s.Snapshot.Dataset() })
-		d.Counts[i].Kept, d.Counts[i].Removed = d.Counts[i].Kept+1, d.Counts[i].Removed-1
-	}
-	d.Stay = append(d.Stay, stay...)
-	d.Seal = sealOfRest(list, d.Remove)
-	return nil
-}
-
-// sealOfRest is the seal of all in a list that does not go.
-func sealOfRest(list []listed, remove []SnapshotIdentity) string {
-	goes := make(map[Snapshot]bool, len(remove))
-	for _, s := range remove {
-		goes[s.Snapshot] = true
-	}
-	guids := make([]string, 0, len(list))
-	for i := range list {
-		if !goes[list[i].snapshot] {
-			guids = append(guids, strconv.FormatUint(list[i].guid, 10))
-		}
-	}
-	return seal(guids)
-}
-
-func (c client) previewPrune(ctx context.Context, _ PruneArgs, d PruneDecision) (PruneResult, error) {
 	planGone(ctx, d.Remove)
-	return PruneResult{Removed: d.Remove, Counts: d.Counts}, nil
+	return PruneResult{Removed: d.Remove, Counts: d.Counts, Reclaim: reclaim}, nil
 }
 
 func (c client) prune(ctx context.Context, a PruneArgs, d PruneDecision) (PruneResult, error) {
@@ -275,26 +162,79 @@ func (c client) prune(ctx context.Context, a PruneArgs, d PruneDecision) (PruneR
 	if err != nil {
 		return PruneResult{}, err
 	}
-	// What stays must be what it was: a snapshot more or less, and the rules
-	// might have chosen otherwise. That some of what was to go has gone, in an
-	// earlier try of this call, changes nothing.
-	if sealOfRest(list, d.Remove) != d.Seal {
-		return PruneResult{}, builtin.Faultf(builtin.Conflict, "%s: they have changed since it was decided what goes", a.what()).
-			Saying("snapshots that were to stay are gone, or there are new ones; nothing was destroyed").Hinting("prune again, and it is decided anew")
+	left, other := stillThere(d.Remove, everyCandidate(list))
+	if other != "" {
+		return PruneResult{}, another(a.what(), other)
 	}
-	left, err := c.stillDecided(ctx, a.what(), d.Remove)
+	if err := c.unchanged(ctx, a, d, list, left); err != nil {
+		return PruneResult{}, err
+	}
+	reclaim, failure := c.remove(ctx, a.what(), namesOf(left))
+	if runEnds(ctx, failure) {
+		return PruneResult{}, failure // the run ends: resume looks what went
+	}
+	list, err = c.listForPrune(ctx, a)
 	if err != nil {
-		return PruneResult{}, err
+		return PruneResult{}, unread(failure, err)
 	}
-	if err := c.free(ctx, a.what(), left); err != nil {
-		return PruneResult{}, err
+	left, _ = stillThere(d.Remove, everyCandidate(list))
+	gone := without(d.Remove, left)
+	out := PruneResult{Removed: gone, Counts: d.countsOf(gone), Reclaim: reclaim}
+	if len(left) > 0 {
+		return out, stopped(a.what(), failure, len(gone), len(d.Remove), out)
 	}
-	removed, err := c.remove(ctx, a.what(), d.Remove, left)
-	out := PruneResult{Removed: removed.Destroyed, Counts: d.countsOf(removed.Destroyed)}
-	if f := builtin.AsFault(err); f != nil && f.Partial != nil {
-		f.Partial = out
+	return out, nil
+}
+
+// unchanged answers with a conflict where the world is not the one that was
+// decided on: where anything is there or not there that stays, and where one
+// that is to go would stay by now, because it is held or has a clone, or since
+// the clock jumped. That some of what was to go has gone is none: so a prune
+// that was killed in the middle goes on, and destroys nothing else.
+func (c client) unchanged(ctx context.Context, a PruneArgs, d PruneDecision, list []candidate, left []SnapshotIdentity) error {
+	conflict := func(said string) error {
+		return builtin.Faultf(builtin.Conflict, "%s: they have changed since it was decided what goes", a.what()).
+			Saying(said + "; nothing was destroyed").Hinting("prune again, and it is decided anew")
 	}
-	return out, err
+	goes := make(map[Snapshot]bool, len(left))
+	for i := range left {
+		goes[left[i].Snapshot] = true
+	}
+	if seal(list, func(i int) bool { return !goes[list[i].snapshot] }) != d.Seal {
+		return conflict(d.difference(list, goes))
+	}
+	verdicts, err := c.verdicts(ctx, a, list)
+	if err != nil {
+		return err
+	}
+	for i := range verdicts {
+		if verdicts[i].Keep && goes[list[i].snapshot] {
+			return conflict(fmt.Sprintf("%s was to go, and would stay now: %s", list[i].snapshot, verdicts[i].Reason))
+		}
+	}
+	return nil
+}
+
+// difference says where what stays is not what was to stay.
+func (d *PruneDecision) difference(list []candidate, goes map[Snapshot]bool) string {
+	stays := map[Dataset]int{}
+	for i := range list {
+		if !goes[list[i].snapshot] {
+			stays[list[i].dataset]++
+		}
+	}
+	for _, n := range d.Counts {
+		if now := stays[n.Dataset]; now != n.Kept {
+			return fmt.Sprintf("%s had %d that were to stay, and now has %d", n.Dataset, n.Kept, now)
+		}
+		delete(stays, n.Dataset)
+	}
+	for dataset, now := range stays {
+		if now > 0 {
+			return fmt.Sprintf("%s had none that were to stay, and now has %d", dataset, now)
+		}
+	}
+	return "one that was to stay is another snapshot now"
 }
 
 // countsOf are the counts of what really went.
@@ -316,10 +256,12 @@ func (c client) settlePrune(ctx context.Context, a PruneArgs, _ string) (builtin
 	if !ok {
 		return builtin.Settlement[PruneResult]{Why: "what was to go is not recorded"}, nil
 	}
-	s, err := c.settleRemoval(ctx, a.what(), d.Remove)
-	out := builtin.Settlement[PruneResult]{State: s.State, Why: s.Why}
-	if s.State == builtin.Done {
-		out.Result = PruneResult{Removed: d.Remove, Counts: d.Counts}
+	there, err := c.present(ctx, namesOf(d.Remove))
+	if err != nil {
+		return builtin.Settlement[PruneResult]{}, err
 	}
-	return out, err
+	if left, _ := stillThere(d.Remove, byName(there)); len(left) > 0 {
+		return builtin.Settlement[PruneResult]{State: builtin.NotDone}, nil
+	}
+	return builtin.Settlement[PruneResult]{State: builtin.Done, Result: PruneResult{Removed: d.Remove, Counts: d.Counts}}, nil
 }

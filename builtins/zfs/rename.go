@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"nixmox/engine/builtin"
@@ -281,7 +282,7 @@ func (c client) settleRenameSnapshot(ctx context.Context, a RenameSnapshotArgs, 
 	if err != nil {
 		return builtin.Settlement[SnapshotInfo]{}, err
 	}
-	if handle == "" || len(there) == 0 || string(there[0].guidText()) != handle {
+	if handle == "" || len(there) == 0 || strconv.FormatUint(there[0].guid, 10) != handle {
 		return builtin.Settlement[SnapshotInfo]{State: builtin.NotDone}, nil
 	}
 	if _, stale := marked(there[0].property, a.Snapshot.Name()); stale {

@@ -47,6 +47,7 @@ type listed struct {
 	txg      uint64
 	created  int64  // seconds since 1970
 	holds    int64  // user references
+	clones   int64  // how many
 	property string // the snapshotMark, raw; "" for none
 	used     int64  // the sizes, where they were asked for
 	refers   int64
@@ -84,14 +85,21 @@ func (c client) eachSnapshot(ctx context.Context, datasets []Dataset, recursive,
 }
 
 var (
-	listColumns = []string{"name", "guid", "createtxg", "creation", "userrefs", snapshotMark}
+	listColumns = []string{"name", "guid", "createtxg", "creation", "userrefs", "numclones", snapshotMark}
 	sizeColumns = append(slices.Clip(listColumns), "used", "referenced", "written")
 )
 
 // readSnapshots reads a list of snapshots with the columns.
 func readSnapshots(columns []string, each func(listed) error) func(io.Reader) error {
+	property := "" // of the one before: those of one call have the same
 	one := func(row [][]byte) error {
-		l := listed{snapshot: Snapshot(row[0]), property: text(row[5])}
+		if property != string(row[6]) {
+			property = string(row[6])
+		}
+		l := listed{snapshot: Snapshot(row[0]), property: property}
+		if property == "-" {
+			l.property = ""
+		}
 		var err error
 		if l.guid, err = strconv.ParseUint(string(row[1]), 10, 64); err != nil {
 			return builtin.Faultf(builtin.Invalid, "listing snapshots").Saying(quoted(row[1]) + " is no GUID").Hinting("zfs version says which OpenZFS this is; nixmox follows 2.1 to 2.3")
@@ -103,6 +111,9 @@ func readSnapshots(columns []string, each func(listed) error) func(io.Reader) er
 			return err
 		}
 		if l.holds, err = readInt(row[4], columns[4]); err != nil {
+			return err
+		}
+		if l.clones, err = readInt(row[5], columns[5]); err != nil {
 			return err
 		}
 		for i, size := range []*int64{&l.used, &l.refers, &l.written} {
@@ -148,7 +159,7 @@ func (c client) snapshots(ctx context.Context, a SnapshotsArgs) ([]SnapshotInfo,
 func (l *listed) info() SnapshotInfo {
 	s := SnapshotInfo{
 		Snapshot: l.snapshot, Dataset: l.snapshot.Dataset(), Name: Name(l.snapshot.Name()),
-		GUID: builtin.Now(GUID(strconv.FormatUint(l.guid, 10))), Txg: builtin.Now(l.txg), Created: time.Unix(l.created, 0).UTC(),
+		GUID: builtin.Now(guidText(l.guid)), Txg: builtin.Now(l.txg), Created: time.Unix(l.created, 0).UTC(),
 		Holds: l.holds, Used: l.used, Refers: l.refers, Written: l.written,
 	}
 	if m, ours := l.mark(); ours {

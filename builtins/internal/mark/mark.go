@@ -109,8 +109,10 @@ func Parse(notes string) (Mark, bool) {
 		return Mark{}, false
 	}
 	// A verification that cannot be read is none: then nobody relies on it.
-	if at, err := time.Parse(time.RFC3339, verified); err == nil && sum != "" {
-		m.Verified, m.SHA256 = at.UTC(), sum
+	if verified != "" && sum != "" {
+		if at, err := time.Parse(time.RFC3339, verified); err == nil {
+			m.Verified, m.SHA256 = at.UTC(), sum
+		}
 	}
 	return m, true
 }
