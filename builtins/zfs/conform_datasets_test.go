@@ -69,6 +69,9 @@ func TestDatasets(t *testing.T) {
 			if n := len(must[[]DatasetInfo](m, "datasets", args{"under": list(m.root), "depth": int64(1)})); n != 6 {
 				m.t.Errorf("%d with depth 1", n)
 			}
+			if got := must[[]DatasetInfo](m, "datasets", args{"under": list(m.root + "/a/v"), "type": "filesystem"}); len(got) != 0 {
+				m.t.Errorf("%+v", got)
+			}
 			volumes := must[[]DatasetInfo](m, "datasets", args{"under": list(m.root), "type": "volume"})
 			if len(volumes) != 1 || volumes[0].Size != 8<<20 || volumes[0].Mountpoint != "" || volumes[0].Type != "volume" || volumes[0].Ours {
 				m.t.Errorf("%+v", volumes)
@@ -190,7 +193,7 @@ func TestCreate(t *testing.T) {
 		},
 		"a plan has ZFS look at the properties": func(m *machine) {
 			defer m.planning()()
-			refused[Made](m, builtin.Failed, "nosuch", "create", args{"dataset": m.root + "/a", "properties": map[string]any{"nosuch": "1"}})
+			refused[Made](m, builtin.Invalid, "nosuch", "create", args{"dataset": m.root + "/a", "properties": map[string]any{"nosuch": "1"}})
 		},
 		"settled": func(m *machine) {
 			c := m.prepare("create", args{"dataset": m.root + "/p/a", "parents": true})
@@ -351,7 +354,7 @@ func TestInherit(t *testing.T) {
 		},
 		"what cannot be": func(m *machine) {
 			m.zfs("create", "-o", "quota=64M", m.root+"/a")
-			refused[InheritResult](m, builtin.Failed, "cannot be inherited", "inherit", args{"dataset": m.root + "/a", "property": "quota"})
+			refused[InheritResult](m, builtin.Invalid, "cannot be inherited", "inherit", args{"dataset": m.root + "/a", "property": "quota"})
 			refused[InheritResult](m, builtin.NotFound, "does not exist", "inherit", args{"dataset": m.root + "/no", "property": "atime"})
 			must[Made](m, "create", args{"dataset": m.root + "/ours"})
 			refused[InheritResult](m, builtin.Invalid, "mark", "inherit", args{"dataset": m.root + "/ours", "property": "nixmox:dataset"})

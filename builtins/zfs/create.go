@@ -181,7 +181,7 @@ func (c client) create(ctx context.Context, a CreateArgs) (Made, error) {
 // readMade reads back what the call of this context made. Where ZFS says that it
 // failed, there may be something all the same: created and not mounted, say.
 func (c client) readMade(ctx context.Context, what string, name Dataset, failure error) (Made, error) {
-	if failure != nil && builtin.AsFault(failure) == nil {
+	if runEnds(ctx, failure) {
 		return Made{}, failure // the run ends: resume looks what came of it
 	}
 	out, found, err := c.findMade(ctx, name)

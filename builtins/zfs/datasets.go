@@ -60,16 +60,14 @@ func (c client) datasets(ctx context.Context, a DatasetsArgs) ([]DatasetInfo, er
 
 // datasetsNow asks ZFS.
 func (c client) datasetsNow(ctx context.Context, a DatasetsArgs) ([]DatasetInfo, error) {
-	sorts := a.Type
-	if sorts == "any" {
-		sorts = "filesystem,volume"
-	}
-	argv := []string{"zfs", "list", "-Hp", "-t", sorts, "-o", strings.Join(datasetColumns, ",")}
+	argv := []string{"zfs", "list", "-Hp", "-t", "filesystem,volume", "-o", strings.Join(datasetColumns, ",")}
 	argv = append(argv, below(a.Depth, len(a.Under) == 0)...)
 	out := []DatasetInfo{}
 	err := c.rows(ctx, "listing datasets"+of(a.Under), len(datasetColumns), func(row [][]byte) error {
 		d, err := readDataset(row)
-		out = append(out, d)
+		if a.Type == "any" || a.Type == d.Type { // ZFS refuses one that is named and of another type
+			out = append(out, d)
+		}
 		return err
 	}, append(argv, texts(a.Under)...)...)
 	if err != nil {

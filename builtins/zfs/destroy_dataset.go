@@ -129,28 +129,30 @@ func (a DestroyDatasetArgs) refuse(in contents) error {
 // held answers with a fault where a snapshot is held: ZFS's preview is silent
 // about that.
 func (c client) held(ctx context.Context, what string, snapshots []SnapshotInfo) error {
-	var held []Snapshot
+	var held, known []Snapshot
 	for _, s := range snapshots {
 		if s.Holds > 0 {
 			held = append(held, s.Snapshot)
+		}
+		if s.Holds > 0 && s.GUID.Known() {
+			known = append(known, s.Snapshot)
 		}
 	}
 	if len(held) == 0 {
 		return nil
 	}
-	f := builtin.Faultf(builtin.Busy, "%s", what).Hinting("zfs.release() releases a hold, once whoever took it needs it no more")
-	if builtin.CallFrom(ctx).Run.Planned.Count(plannedChanges) > 0 {
-		return f.Saying(some(texts(held)) + " would be held by then")
+	words := texts(held)
+	if builtin.CallFrom(ctx).Run.Planned.Count(plannedChanges) == 0 { // else some are held, or renamed, by what is planned
+		uses, err := c.uses(ctx, known, nil)
+		if err != nil {
+			return err
+		}
+		for i, s := range held {
+			words[i] = fmt.Sprintf("%s (%s)", s, uses[s])
+		}
 	}
-	holds, err := c.holdsOf(ctx, held, false)
-	if err != nil {
-		return err
-	}
-	var tags []string
-	for _, h := range holds {
-		tags = append(tags, fmt.Sprintf("%s (%s)", h.Tag, h.Snapshot))
-	}
-	return f.Saying(fmt.Sprintf("%d snapshots are held: %s; nothing was destroyed", len(held), some(tags)))
+	return builtin.Faultf(builtin.Busy, "%s", what).Saying(fmt.Sprintf("%d snapshots are held: %s; nothing was destroyed", len(held), some(words))).
+		Hinting("zfs.release() releases a hold, once whoever took it needs it no more")
 }
 
 // order is what goes in the order in which it can: what is in something before
@@ -182,20 +184,23 @@ func (c client) order(ctx context.Context, a DestroyDatasetArgs, in contents) ([
 	if err != nil {
 		return nil, err
 	}
+	listed := map[Target]bool{}
 	for line := range strings.Lines(string(text)) {
 		name, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "destroy\t")
-		if !ok {
+		if !ok || listed[Target(name)] { // a clone is listed before its snapshot, and once more in its place
 			continue
 		}
 		identity, known := all[Target(name)]
 		if !known {
 			return nil, a.moved(name + " came while it was looked at")
 		}
-		delete(all, Target(name))
+		listed[Target(name)] = true
 		out = append(out, identity)
 	}
-	for name := range all {
-		return nil, a.moved(string(name) + " went while it was looked at")
+	for _, name := range backwards {
+		if !listed[name] {
+			return nil, a.moved(string(name) + " went while it was looked at")
+		}
 	}
 	return out, nil
 }
@@ -241,7 +246,7 @@ func (c client) destroyDataset(ctx context.Context, a DestroyDatasetArgs, d Dest
 			break
 		}
 	}
-	if failure != nil && builtin.AsFault(failure) == nil {
+	if runEnds(ctx, failure) {
 		return DestroyDatasetResult{}, failure // the run ends: resume looks what went
 	}
 	return c.readDestroyed(ctx, a, d, unmounted, failure)

@@ -149,7 +149,7 @@ func (c client) loadKey(ctx context.Context, a LoadKeyArgs) (KeyResult, error) {
 // round. A failure carries what was done all the same.
 func (c client) readKeys(ctx context.Context, what string, d Dataset, recursive bool, concerned []Dataset, locked bool, failure error) (KeyResult, error) {
 	f := builtin.AsFault(failure)
-	if failure != nil && f == nil {
+	if runEnds(ctx, failure) {
 		return KeyResult{}, failure // the run ends: resume looks what came of it
 	}
 	_, now, err := c.keyRoots(ctx, what, d, recursive)
