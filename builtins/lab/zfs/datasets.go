@@ -50,20 +50,44 @@ func (k *call) create(on options, operands []string) int {
 			return k.fail("bad volume size '%s': %v", v, err)
 		}
 		n.Volume = true
-		n.Props["volsize"] = strconv.FormatUint(bytes, 10)
+		const block = 16 << 10 // to which it is rounded up
+		n.Props["volsize"] = strconv.FormatUint((bytes+block-1)/block*block, 10)
 		if !on.has("s") {
 			n.Props["refreservation"] = n.Props["volsize"]
+		}
+	}
+	if wrong := p.noRoom(n, above, n.Props); wrong != "" {
+		return k.fail("%s: %s", action, wrong)
+	}
+	if e := n.Props["encryption"]; e != "" && e != "off" {
+		n.Key = strings.TrimSuffix(k.in, "\n")
+		switch {
+		case n.Props["keyformat"] == "":
+			return k.fail("%s: Keyformat required for new encryption root.", action)
+		case n.Props["keyformat"] == "passphrase" && len(n.Key) < 8:
+			return k.fail("%s: Passphrase too short (min 8).", action)
 		}
 	}
 	p.Txg++
 	n.Txg = p.Txg
 	p.add(n)
-	if e := n.Props["encryption"]; e != "" && e != "off" && n.Props["keyformat"] == "" {
-		p.drop(n)
-		return k.fail("%s: Keyformat required for new encryption root.", action)
-	}
 	remount(p, []*dataset{n})
 	return 0
+}
+
+// noRoom is what is wrong with sizes that a dataset is to have, "" for nothing.
+func (p *pool) noRoom(d, above *dataset, props map[string]string) string {
+	number := func(name string) int64 { n, _ := strconv.ParseInt(props[name], 10, 64); return n }
+	if above == nil {
+		above = p.Sets[0]
+	}
+	if left := p.available(above); number("reservation") > left || number("refreservation") > left {
+		return "out of space"
+	}
+	if q := number("quota"); q > 0 && q < max(p.used(d), empty) {
+		return "size is less than current used or reserved space"
+	}
+	return ""
 }
 
 func (k *call) set(_ options, operands []string) int {
@@ -87,6 +111,9 @@ func (k *call) set(_ options, operands []string) int {
 		case p.ReadOnly:
 			return k.fail("cannot set property for '%s': pool is read-only", name)
 		}
+		if wrong := p.noRoom(d, d, props); wrong != "" && separator == "" {
+			return k.fail("cannot set property for '%s': %s", name, wrong)
+		}
 		p.Txg++
 		if separator == "@" {
 			s := d.snapshot(snap)
@@ -102,11 +129,8 @@ func (k *call) set(_ options, operands []string) int {
 			continue
 		}
 		for prop, v := range props {
-			switch n, _ := strconv.ParseInt(v, 10, 64); {
-			case prop == "volsize" && !d.Volume:
+			if prop == "volsize" && !d.Volume {
 				return k.fail("cannot set property for '%s': 'volsize' does not apply to datasets of this type", name)
-			case prop == "quota" && n > 0 && n < p.used(d):
-				return k.fail("cannot set property for '%s': size is less than current used or reserved space", name)
 			}
 			d.Props[prop] = v
 		}
@@ -115,9 +139,24 @@ func (k *call) set(_ options, operands []string) int {
 	return 0
 }
 
+const inheritGrammar = "inherit [-rS] <property> <filesystem|volume|snapshot> ..."
+
 func (k *call) inherit(on options, operands []string) int {
 	if len(operands) < 2 {
-		return k.usage("missing property argument", "inherit [-rS] <property> <filesystem|volume|snapshot> ...")
+		return k.usage("missing property argument", inheritGrammar)
+	}
+	if prop := operands[0]; !isUser(prop) {
+		i := slices.IndexFunc(settable, func(s setting) bool { return s.name == prop })
+		switch {
+		case i < 0 && contains(readOnlyProperties, prop):
+			return k.usage("'"+prop+"' property cannot be inherited", inheritGrammar)
+		case i < 0:
+			return k.usage("invalid property '"+prop+"'", inheritGrammar)
+		case !settable[i].inherits && (prop == "quota" || prop == "refquota" || prop == "reservation" || prop == "refreservation"):
+			return k.usage("'"+prop+"' property cannot be inherited\nuse 'zfs set "+prop+"=none' to clear", inheritGrammar)
+		case !settable[i].inherits && prop != "canmount":
+			return k.usage("'"+prop+"' property cannot be inherited", inheritGrammar)
+		}
 	}
 	for _, name := range operands[1:] {
 		base, separator, snap := split(name)
@@ -192,11 +231,8 @@ func (k *call) destroy(on options, operands []string) int {
 		return k.fail("cannot destroy '%s': pool is read-only", name)
 	}
 	if on.has("v") {
-		for i := len(gone) - 1; i >= 0; i-- {
-			for _, s := range gone[i].Snapshots {
-				k.printf("destroy\t%s@%s\n", gone[i].Name, s.Name)
-			}
-			k.printf("destroy\t%s\n", gone[i].Name)
+		for _, name := range p.dependents(d) {
+			k.printf("destroy\t%s\n", name)
 		}
 		k.printf("reclaim\t%d\n", p.used(d))
 	}
@@ -208,6 +244,34 @@ func (k *call) destroy(on options, operands []string) int {
 		p.drop(d)
 	}
 	return 0
+}
+
+// dependents are a dataset and all that has to go before it, in an order in
+// which each can: clones before what they are clones of (zfs_iter_dependents).
+func (p *pool) dependents(top *dataset) []string {
+	var out []string
+	seen := map[*dataset]bool{}
+	var visit func(d *dataset)
+	visit = func(d *dataset) {
+		if seen[d] {
+			return
+		}
+		seen[d] = true
+		for _, o := range p.below(d.Name, 1) {
+			if o != d {
+				visit(o)
+			}
+		}
+		for _, s := range d.Snapshots {
+			for _, clone := range p.clones(d.Name + "@" + s.Name) {
+				visit(p.set(clone))
+			}
+			out = append(out, d.Name+"@"+s.Name)
+		}
+		out = append(out, d.Name)
+	}
+	visit(top)
+	return out
 }
 
 func (k *call) clone(on options, operands []string) int {
@@ -262,7 +326,7 @@ func (k *call) promote(_ options, operands []string) int {
 	at := origin.snapshot(name)
 	for _, s := range origin.Snapshots {
 		if s.Txg <= at.Txg && d.snapshot(s.Name) != nil {
-			return k.fail("cannot promote '%s': snapshot name '%s@%s' from origin conflicts with '%s@%s' from target", d.Name, origin.Name, s.Name, d.Name, s.Name)
+			return k.fail("cannot promote '%s': conflicting snapshot '%s' from parent '%s'", d.Name, s.Name, d.Origin)
 		}
 	}
 	p.Txg++
@@ -338,8 +402,13 @@ func (k *call) rename(on options, operands []string) int {
 	case strings.HasPrefix(to, from+"/"):
 		return k.fail("cannot rename '%s': New dataset name cannot be a descendant of current dataset name", from)
 	}
-	p.Txg++
 	moved := p.below(from, -1)
+	for _, d := range moved {
+		if len(to)+len(d.Name)-len(from) > 255 {
+			return k.fail("cannot rename '%s': New dataset name too long", from)
+		}
+	}
+	p.Txg++
 	for _, d := range moved {
 		p.drop(d)
 	}
@@ -386,14 +455,19 @@ func (k *call) mounted(on options, operands []string, want bool) int {
 	}
 	p.Txg++
 	d.Mounted = want
+	if !want { // what is mounted below goes with it
+		for _, o := range p.below(d.Name, -1) {
+			o.Mounted = false
+		}
+	}
 	return 0
 }
 
-func (k *call) loadKey(_ options, operands []string) int { return k.key(operands, false) }
+func (k *call) loadKey(on options, operands []string) int { return k.keys(on, operands, false) }
 
-func (k *call) unloadKey(_ options, operands []string) int { return k.key(operands, true) }
+func (k *call) unloadKey(on options, operands []string) int { return k.keys(on, operands, true) }
 
-func (k *call) key(operands []string, unload bool) int {
+func (k *call) keys(on options, operands []string, unload bool) int {
 	verb := map[bool]string{true: "unload", false: "load"}[unload]
 	if len(operands) != 1 {
 		return k.usage("Missing dataset argument or -a option", verb+"-key [-rn] [-L <keylocation>] <-a | filesystem|volume>")
@@ -402,26 +476,46 @@ func (k *call) key(operands []string, unload bool) int {
 	if d == nil {
 		return k.fail("cannot open '%s': dataset does not exist", operands[0])
 	}
+	if !on.has("r") {
+		return k.key(p, d, on, verb, unload)
+	}
+	exit := 0
+	for _, o := range p.below(d.Name, -1) {
+		if p.encryption(o) == o && o.Locked != unload {
+			exit = max(exit, k.key(p, o, on, verb, unload))
+		}
+	}
+	return exit
+}
+
+// key loads or unloads the key of one encryption root.
+func (k *call) key(p *pool, d *dataset, on options, verb string, unload bool) int {
 	root := p.encryption(d)
 	switch {
 	case root == nil:
 		return k.fail("Key %s error: '%s' is not encrypted.", verb, d.Name)
 	case root != d:
 		return k.fail("Key %s error: Keys must be %sed for encryption root of '%s' (%s).", verb, verb, d.Name, root.Name)
-	case unload == d.Locked && unload:
+	case unload && d.Locked:
 		return k.fail("Key unload error: Key already unloaded for '%s'.", d.Name)
-	case unload == d.Locked && !unload, !unload && !d.Locked:
+	case !unload && !d.Locked && !on.has("n"):
 		return k.fail("Key load error: Key already loaded for '%s'.", d.Name)
+	case !unload && d.Key != "" && strings.TrimSuffix(k.in, "\n") != d.Key:
+		return k.fail("Key load error: Incorrect key provided for '%s'.", d.Name)
+	case on.has("n"):
+		return 0
 	}
-	below := p.below(d.Name, -1)
-	if unload && slices.ContainsFunc(below, func(o *dataset) bool { return o.Mounted }) {
+	var own []*dataset
+	for _, o := range p.below(d.Name, -1) {
+		if p.encryption(o) == d {
+			own = append(own, o)
+		}
+	}
+	if unload && slices.ContainsFunc(own, func(o *dataset) bool { return o.Mounted }) {
 		return k.fail("Key unload error: '%s' is busy.", d.Name)
 	}
-	if secret := strings.TrimSuffix(k.in, "\n"); !unload && d.Props["lab:key"] != "" && secret != d.Props["lab:key"] {
-		return k.fail("Key load error: Incorrect key provided for '%s'.", d.Name)
-	}
 	p.Txg++
-	for _, o := range below {
+	for _, o := range own {
 		o.Locked = unload
 	}
 	return 0

@@ -62,7 +62,8 @@ func (k *call) chosen(on options, operands []string, standard string) (out []ent
 		}
 		depth = n
 	}
-	if len(operands) == 0 {
+	everything := len(operands) == 0
+	if everything {
 		for _, p := range k.m.st.Pools {
 			operands = append(operands, p.Name)
 		}
@@ -86,7 +87,7 @@ func (k *call) chosen(on options, operands []string, standard string) (out []ent
 			b := d.bookmark(rest)
 			out = append(out, entry{name, func(n string) property { return d.ofBookmark(b, n) }, "bookmark", b.Txg, b.Created})
 		default:
-			out = append(out, below(p, d, types, depth, on.has("t") && !on.has("r") && !on.has("d"))...)
+			out = append(out, below(p, d, types, depth, on.has("t") && !on.has("r") && !on.has("d") && !everything)...)
 		}
 	}
 	return out, ok

@@ -62,6 +62,7 @@ type dataset struct {
 	Bookmarks []*bookmark       `json:",omitempty"`
 	Mounted   bool              `json:",omitempty"`
 	Locked    bool              `json:",omitempty"`
+	Key       string            `json:",omitempty"` // of an encryption root
 	Files     map[string]file   `json:",omitempty"`
 }
 

@@ -13,19 +13,22 @@ type property struct {
 	source string // local, default, inherited from X, or -
 }
 
-// settable are the properties that can be set: their defaults, and whether
-// what is below inherits them.
-var settable = []struct {
+// setting is a property that can be set.
+type setting struct {
 	name, standard string
 	inherits       bool
 	number         bool   // a size; 0 is none
 	words          string // the values there are, "" for any
-}{
+}
+
+// settable are the properties that can be set: their defaults, and whether
+// what is below inherits them.
+var settable = []setting{
 	{"acltype", "off", true, false, "off posix posixacl nfsv4"},
 	{"atime", "on", true, false, "on off"},
 	{"canmount", "on", false, false, "on off noauto"},
 	{"checksum", "on", true, false, ""},
-	{"compression", "on", true, false, ""},
+	{"compression", "on", true, false, compressions},
 	{"copies", "1", true, false, "1 2 3"},
 	{"dedup", "off", true, false, ""},
 	{"devices", "on", true, false, "on off"},
@@ -50,6 +53,8 @@ var settable = []struct {
 	{"volsize", "", false, true, ""},
 	{"xattr", "on", true, false, "on off dir sa"},
 }
+
+const compressions = "on off lzjb gzip gzip-1 gzip-2 gzip-3 gzip-4 gzip-5 gzip-6 gzip-7 gzip-8 gzip-9 zle lz4 zstd zstd-1 zstd-3 zstd-6 zstd-9 zstd-19 zstd-fast"
 
 // fileSystemOnly and volumeOnly are of one sort of dataset.
 const (

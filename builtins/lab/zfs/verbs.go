@@ -192,7 +192,7 @@ func (k *call) poolGet(on options, operands []string) int {
 	list, ok := k.pools(operands[1:])
 	names := strings.Split(operands[0], ",")
 	if operands[0] == "all" {
-		names = append(slices.Clone(poolColumns[1:]), "guid", "ashift", "autotrim", "readonly", "comment", "failmode")
+		names = append(slices.Clone(poolColumns[1:]), strings.Fields("guid load_guid ashift autotrim autoexpand bootfs cachefile comment failmode freeing leaked multihost readonly")...)
 	}
 	for _, p := range list {
 		for _, name := range names {
@@ -287,7 +287,7 @@ func (k *call) scanText(p *pool) {
 }
 
 // scrubTime is how long a scrub takes.
-const scrubTime = 10 * time.Minute
+const scrubTime = 2 * time.Second // the lab's disks are small
 
 // advance ends a scrub whose time is over.
 func (k *call) advance(p *pool) {
