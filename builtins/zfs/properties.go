@@ -21,7 +21,7 @@ func (PropertyName) Describe() (string, string) {
 
 // PropertyName follows zfs_prop_user; what follows an @ is a user, a snapshot
 // or a feature.
-var propertyName = pattern.Of(`^[a-z0-9_][a-z0-9:._-]*(@[A-Za-z0-9][A-Za-z0-9:._ \\-]*)?$`)
+var propertyName = pattern.Of(`^[a-z0-9_][a-z0-9:._-]*(@[A-Za-z0-9][A-Za-z0-9:._ -]*)?$`)
 
 // UnmarshalText refuses above all what is several names, or an option.
 func (n *PropertyName) UnmarshalText(text []byte) error {
