@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"nixmox/engine/builtin"
-	"nixmox/engine/retention"
 )
 
 // AtHand are the functions that every playbook has without a module. json
@@ -36,8 +34,8 @@ func AtHand() []builtin.Func {
 			With(builtin.Reference{Example: `wait_until(lambda: True, timeout = "5m", every = "10s")`, Errors: []builtin.Kind{builtin.Timeout}}),
 		builtin.NewPure("secret", "A handle of a secret of nixmox's configuration; never its text.", namedSecret).
 			With(builtin.Reference{Example: `token = secret("nas")`}),
-		builtin.NewPure("keep", "Rules that say how many of a list of dated things stay. All zero keeps everything.", keep).
-			With(builtin.Reference{Example: `rules = keep("last=3,hourly=24,daily=7,weekly=4,monthly=12,yearly=2")`, Errors: []builtin.Kind{builtin.Invalid}}),
+		builtin.NewPure("keep", "Rules that say how many of a list of dated things stay, by count, as text, or both. All zero keeps everything.", keep).
+			With(builtin.Reference{Example: "rules = keep(last = 3, daily = 7, weekly = 4)\nsame = keep(\"last=3,daily=7,weekly=4\")", Errors: []builtin.Kind{builtin.Invalid}}),
 		nowFunc, randomFunc, sleepFunc,
 	}
 }
@@ -53,32 +51,6 @@ var (
 	sleepFunc = builtin.NewRead("sleep", "Wait. In a plan it takes no time.", sleep).
 			With(builtin.Reference{Example: `sleep("10ms")`})
 )
-
-// keepArgs are rules in one text, or one by one.
-type keepArgs struct {
-	Rules string `name:"rules" default:"" doc:"all in one: last=3,daily=7, or as Proxmox writes them, keep-last=3,keep-daily=7"`
-	builtin.Keep
-}
-
-func keep(_ context.Context, a keepArgs) (builtin.Keep, error) {
-	if a.Rules == "" {
-		return a.Keep, nil
-	}
-	if one := (builtin.Keep{Minimum: a.Minimum}); a.Keep != one {
-		return builtin.Keep{}, builtin.Faultf(builtin.Invalid, "keep").Saying("there are rules in the text and beside it").Hinting("give them one way or the other")
-	}
-	parts := strings.Split(a.Rules, ",")
-	for i, part := range parts {
-		if part = strings.TrimSpace(part); part != "" && !strings.HasPrefix(part, "keep-") {
-			parts[i] = "keep-" + part
-		}
-	}
-	r, err := retention.ParseRules(strings.Join(parts, ","))
-	if err != nil {
-		return builtin.Keep{}, builtin.Faultf(builtin.Invalid, "keep").Because(err).Hinting("such as last=3,hourly=24,daily=7,weekly=4,monthly=12,yearly=2")
-	}
-	return builtin.Keep{Last: r.Last, Hourly: r.Hourly, Daily: r.Daily, Weekly: r.Weekly, Monthly: r.Monthly, Yearly: r.Yearly, Minimum: a.Minimum}, nil
-}
 
 type logArgs struct {
 	Text  string `name:"text" doc:"what to write"`

@@ -71,6 +71,8 @@ func TestCheckCalls(t *testing.T) {
 		{"always at hand", `log("x", levle = "info")`, `log("x", {levle = "info"})`, `log: has no argument "levle"`},
 		{"a word there is not", `log("x", level = "loud")`, `log("x", {level = "loud"})`, `log: level: "loud" is none of debug, info, warning, error`},
 		{"no function", `attempt("x")`, `attempt("x")`, `attempt: fn: want a function, got the string "x"`},
+		{"keep as text", `keep("dayly=7")`, `keep("dayly=7")`, `there is no "dayly"; known are last, hourly`},
+		{"keep as text", `keep("keep-daily=7,last=1")`, `keep("keep-daily=7,last=1")`, ""},
 		{"keep", `keep(daily = "many")`, `keep{daily = "many"}`, `keep: daily: want `},
 		{"a function there is not", `m.nope(1)`, `m.nope(1)`, `m has no function "nope"`},
 		{"a need that is missing", `m.fill("a")`, `m.fill("a")`, "m.fill is not among the needs of this playbook"},

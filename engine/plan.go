@@ -42,6 +42,18 @@ func (c *PlannedCall) Alters() bool {
 	return c.Effect == builtin.Change.String() || c.Effect == builtin.Irreversible.String()
 }
 
+// Calendar is what the call would remove and keep of dated things; nothing if
+// it prunes none, or if the plan was read from a file.
+func (c *PlannedCall) Calendar() []builtin.Dated {
+	if c.noted == nil {
+		return nil
+	}
+	if d, ok := c.noted.call.Decision.(builtin.Pruning); ok {
+		return d.Calendar()
+	}
+	return nil
+}
+
 // Plan is what a playbook would do, as it was found out at one time.
 type Plan struct {
 	Format   int             `json:"format"`

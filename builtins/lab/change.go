@@ -279,6 +279,9 @@ func (l *Lab) SetStorage(name string, prune *string, used *int64) error {
 			return fmt.Errorf("changing the storage %q: %s", name, wrong)
 		}
 	}
+	if used != nil && s.zfsPool() != "" {
+		return fmt.Errorf("changing the storage %q: its pool says how full it is: write to that", name)
+	}
 	set(&s.Prune, prune)
 	set(&s.Used, used)
 	return l.save()

@@ -80,7 +80,9 @@ func (l *Lab) stopCommands() error {
 	defer l.mu.Unlock()
 	err := l.commands.listener.Close()
 	for conn := range l.commands.open {
-		err = errors.Join(err, conn.SetReadDeadline(time.Now()), conn.SetWriteDeadline(time.Now().Add(2*time.Second)))
+		if late := errors.Join(conn.SetReadDeadline(time.Now()), conn.SetWriteDeadline(time.Now().Add(2*time.Second))); !errors.Is(late, net.ErrClosed) {
+			err = errors.Join(err, late)
+		}
 	}
 	if gone := os.Remove(l.folder.path(command.RunDir + "/" + command.Socket)); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
 		err = errors.Join(err, gone)
@@ -121,15 +123,9 @@ func (l *Lab) command(s *command.Session) (exit int) {
 		return fail(err)
 	}
 	s.Args[0] = filepath.Base(s.Args[0])
-	// Not with the lab held: a command waits for its input, which may be the
-	// output of another.
-	exit = node.Run(zfs.Command{Args: s.Args, Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Now: now})
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !node.isSaved() {
-		if err := l.save(); err != nil {
-			return fail(err)
-		}
+	exit, err = l.give(node, zfs.Command{Args: s.Args, Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Now: now})
+	if err != nil {
+		return fail(err)
 	}
 	return exit
 }
@@ -142,13 +138,20 @@ func (l *Lab) Command(node string, args ...string) (stdout, stderr string, exit 
 		return "", "", 0, err
 	}
 	var out, complaints strings.Builder
-	exit = m.Run(zfs.Command{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &complaints, Now: now})
+	exit, err = l.give(m, zfs.Command{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &complaints, Now: now})
+	return out.String(), complaints.String(), exit, err
+}
+
+// give gives a command and keeps what it changed. It is not given with the
+// lab held: a command waits for its input, which may be another's output.
+func (l *Lab) give(m *machine, c zfs.Command) (exit int, err error) {
+	exit = m.Run(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !m.isSaved() {
 		err = l.save()
 	}
-	return out.String(), complaints.String(), exit, err
+	return exit, err
 }
 
 // WriteFile writes a file of a size into a file system of the node where nixmox

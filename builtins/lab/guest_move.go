@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ func (l *Lab) cloneProblem(g *guest, j *guestJob) string {
 // the entry that names it.
 func (l *Lab) cloneDisk(t *task, n *guest, full bool, d disk, line string) (newLine, wrong string) {
 	store, name, _ := strings.Cut(d.volid, ":")
-	_, name, _ = cutLast("/"+name, "/")
+	name = path.Base(name)
 	own := l.freeDiskName(l.st.storage(store), n)
 	newLine = store + ":" + own + strings.TrimPrefix(line, d.volid)
 	v, isZFS := l.zvolOf(d.key, newLine)
@@ -85,7 +86,7 @@ func (l *Lab) cloneDisk(t *task, n *guest, full bool, d disk, line string) (newL
 	case !isZFS:
 		return newLine, ""
 	case full:
-		return newLine, l.createZvol(n.Node, l.now(), t, v)
+		return newLine, l.copyZvol(n.Node, l.now(), t, v)
 	}
 	from, _ := l.zvolOf(d.key, line)
 	return store + ":" + name + "/" + own + strings.TrimPrefix(line, d.volid), l.cloneZvol(n.Node, l.now(), t, from, v)

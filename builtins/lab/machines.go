@@ -134,10 +134,24 @@ var installed = [][]string{
 	{"zfs", "create", "-o", "quota=200G", "rpool/share/windows"},
 }
 
-// aged is a command that was given at some time.
+// aged is a command that was given at some time, or what was written then.
 type aged struct {
-	at   time.Time
-	args []string
+	at      time.Time
+	args    []string
+	written written
+}
+
+// written is so much in a file system, or on a volume. A second one in the
+// same part of it takes the first one's place.
+type written struct {
+	dataset, part string
+	size          int64
+}
+
+// contents are what lies in the pool of a node beside the guests.
+var contents = []written{
+	{"rpool/ROOT/pve-1", "usr", 9 * gib}, {"rpool/var-lib-vz", "template", 5 * gib}, {"rpool/backup", "hosts", 40 * gib},
+	{"rpool/share", "home", 70 * gib}, {"rpool/share/windows", "Users", 130 * gib},
 }
 
 // addMachine makes the ZFS of a node: pools, and the volumes and snapshots
@@ -146,11 +160,14 @@ func (l *Lab) addMachine(node string) error {
 	begin := l.st.Boot.AddDate(-1, 0, 0)
 	var list []aged
 	for _, args := range installed {
-		list = append(list, aged{begin, args})
+		list = append(list, aged{at: begin, args: args})
+	}
+	for _, w := range contents {
+		list = append(list, aged{at: begin, written: w})
 	}
 	for _, s := range l.st.Storages {
 		if pool := s.zfsPool(); pool != "" && pool != dataPool {
-			list = append(list, aged{begin, []string{"zfs", "create", pool}})
+			list = append(list, aged{at: begin, args: []string{"zfs", "create", pool}})
 		}
 	}
 	for _, g := range l.st.Guests {
@@ -165,11 +182,22 @@ func (l *Lab) addMachine(node string) error {
 		m.AddDisk(disk, poolSize)
 	}
 	for _, c := range list {
+		if c.args == nil {
+			if err := l.write(node, c.written); err != nil {
+				return fmt.Errorf("making the ZFS of the lab's %s: %w", node, err)
+			}
+			continue
+		}
 		if _, said := l.zfs(node, c.at, nil, c.args...); said != "" {
 			return fmt.Errorf("making the ZFS of the lab's %s: %s: %s", node, strings.Join(c.args, " "), said)
 		}
 	}
 	return nil
+}
+
+// write puts content in its place.
+func (l *Lab) write(node string, w written) error {
+	return l.machines[node].Write(w.dataset, w.part, w.size)
 }
 
 // zfs gives a command on a node, as Proxmox's storage plugin does. What is

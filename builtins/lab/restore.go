@@ -249,7 +249,7 @@ func (l *Lab) allocate(t *task, g *guest, from map[string]any, at time.Time) str
 		volid := store + ":" + l.freeDiskName(s, &guest{VMID: g.VMID, Type: g.Type, Node: g.Node, Config: made})
 		made[key] = volid
 		if v, ok := l.zvolOf(key, volid+rest); ok {
-			if wrong := l.createZvol(g.Node, at, t, v); wrong != "" {
+			if wrong := l.copyZvol(g.Node, at, t, v); wrong != "" {
 				return wrong
 			}
 		}

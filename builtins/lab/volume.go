@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -60,7 +61,7 @@ func (s *storage) devicePath(volid string) string {
 	if s.Type == "lvmthin" {
 		return "/dev/" + s.Name + "/" + name
 	}
-	_, own, _ := cutLast("/"+name, "/") // a linked clone's begins with its base's
+	own := path.Base(name) // a linked clone's begins with its base's
 	if strings.Contains(own, "vol-") {
 		return "/" + s.zfsPool() + "/" + own
 	}

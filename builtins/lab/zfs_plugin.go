@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -112,6 +113,9 @@ func (l *Lab) memoryZvol(g *guest, snap string) zvol {
 	return zvol{key: "vmstate", volid: "rpool:" + name, dataset: dataPool + "/" + name, size: 2*g.Memory + 500*mib}
 }
 
+// filled is what a volume holds that was in use for a while.
+func (v zvol) filled() written { return written{v.dataset, "content", v.size / 4} }
+
 // createArgs are the command of zfs_create_zvol or zfs_create_subvol.
 func (v zvol) createArgs() []string {
 	size := v.size
@@ -142,11 +146,12 @@ func (l *Lab) historyOf(g *guest, begin time.Time) []aged {
 	var list []aged
 	add := func(at time.Time, commands ...[]string) {
 		for _, args := range commands {
-			list = append(list, aged{at, args})
+			list = append(list, aged{at: at, args: args})
 		}
 	}
 	for _, v := range l.allZvols(g) {
 		add(begin, v.createArgs())
+		list = append(list, aged{at: begin, written: v.filled()})
 		if v.isBase() {
 			add(begin, v.snapshotArgs("__base__")...)
 		}
@@ -158,7 +163,9 @@ func (l *Lab) historyOf(g *guest, begin time.Time) []aged {
 		}
 		used, _ := l.zvols(config)
 		for _, v := range used {
-			add(time.Unix(s.Time, 0).UTC(), v.snapshotArgs(s.Name)...)
+			at := time.Unix(s.Time, 0).UTC()
+			add(at, v.snapshotArgs(s.Name)...)
+			list = append(list, aged{at: at.Add(time.Hour), written: written{v.dataset, "since", v.size / 16}})
 		}
 	}
 	return list
@@ -268,8 +275,7 @@ func (l *Lab) cloneZvol(node string, at time.Time, t *task, from, to zvol) (wron
 // clonesOf are the volumes that are clones of a base volume
 // (volume_is_base_and_used).
 func (l *Lab) clonesOf(node string, at time.Time, v zvol) []string {
-	pool, _, _ := cutLast(v.dataset, "/")
-	out, _ := l.zfs(node, at, nil, "zfs", "list", "-H", "-o", "name,origin", "-t", "volume,filesystem", "-d1", pool)
+	out, _ := l.zfs(node, at, nil, "zfs", "list", "-H", "-o", "name,origin", "-t", "volume,filesystem", "-d1", path.Dir(v.dataset))
 	var clones []string
 	for line := range strings.Lines(out) {
 		name, origin, _ := strings.Cut(strings.TrimSpace(line), "\t")
@@ -280,11 +286,12 @@ func (l *Lab) clonesOf(node string, at time.Time, v zvol) []string {
 	return clones
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
+// poolSpace is zfs_get_pool_stats.
+func (l *Lab) poolSpace(s *storage, node string) (used, total int64) {
+	available, rest, _ := strings.Cut(l.property(node, l.now(), "available,used", s.zfsPool()), "\n")
+	free, _ := strconv.ParseInt(available, 10, 64)
+	used, _ = strconv.ParseInt(rest, 10, 64)
+	return used, used + free
 }
 
 var zvolName = pattern.Of(`^(vm|base|subvol|basevol)-(\d+)-\S+$`)

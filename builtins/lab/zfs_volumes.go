@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ func (l *Lab) freeDiskName(s *storage, g *guest) string {
 	}
 	taken := map[string]bool{}
 	take := func(name string) {
-		_, name, _ = cutLast("/"+name, "/")
+		name = path.Base(name)
 		if m := zvolName().FindStringSubmatch(name); m != nil && m[2] == g.id() {
 			taken[strings.TrimPrefix(name, m[1]+"-")] = true
 		}
@@ -40,12 +41,22 @@ func (l *Lab) freeDiskName(s *storage, g *guest) string {
 	}
 }
 
+// copyZvol makes a volume that is filled from another or from an archive.
+func (l *Lab) copyZvol(node string, at time.Time, t *task, v zvol) (wrong string) {
+	if wrong = l.createZvol(node, at, t, v); wrong != "" {
+		return wrong
+	}
+	if err := l.write(node, v.filled()); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // owned are the volumes that bear a guest's number; others in its
 // configuration are not its to destroy.
 func (l *Lab) owned(g *guest) []zvol {
 	return slices.DeleteFunc(l.allZvols(g), func(v zvol) bool {
-		_, name, _ := cutLast(v.dataset, "/")
-		m := zvolName().FindStringSubmatch(name)
+		m := zvolName().FindStringSubmatch(path.Base(v.dataset))
 		return m == nil || m[2] != strconv.Itoa(g.VMID)
 	})
 }

@@ -3,6 +3,7 @@ package proxmox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -179,6 +180,18 @@ func TestPruneSnapshots(t *testing.T) {
 	// What others made is never touched, whatever the rules say.
 	if r := do[PruneSnapshotsResult](u, "prune_snapshots", args{"guests": []any{100}, "keep": map[string]any{"last": 1}}); len(r.Removed) != 1 || r.Kept[len(r.Kept)-1].Name != "before-upgrade" {
 		t.Errorf("%+v", r)
+	}
+	// Unless it is told so.
+	c = u.prepare("prune_snapshots", args{"guests": []any{100}, "keep": map[string]any{"last": 1}, "unmarked": true})
+	var shown []string
+	for _, x := range must(c.Func.Decide(context.Background(), c)).(PruneSnapshotsDecision).Calendar() {
+		if x.Group != "guest 100" || x.Time.IsZero() {
+			t.Errorf("in the calendar: %+v", x)
+		}
+		shown = append(shown, fmt.Sprintf("%s %v %s", x.Name, x.Stays, x.Why))
+	}
+	if want := []string{"s4 true last 1 of 1", "before-upgrade false no rule keeps it: older than the rules reach"}; !slices.Equal(shown, want) {
+		t.Errorf("the calendar: %q, want %q", shown, want)
 	}
 }
 

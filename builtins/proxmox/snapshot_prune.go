@@ -2,21 +2,22 @@ package proxmox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"nixmox/builtins/internal/prune"
 	"nixmox/engine/builtin"
 	"nixmox/engine/retention"
 )
 
 // PruneSnapshotsArgs are the arguments of prune_snapshots().
 type PruneSnapshotsArgs struct {
-	Guests []builtin.VMID   `name:"guests" scope:"guest" doc:"the guests whose snapshots may go"`
-	Keep   builtin.Keep     `name:"keep" doc:"how many of each guest's snapshots stay; days and weeks are those of UTC"`
-	Wait   builtin.Duration `name:"wait" default:"10m" doc:"how long to wait for Proxmox's own lock on a guest"`
+	Guests   []builtin.VMID   `name:"guests" scope:"guest" doc:"the guests whose snapshots may go"`
+	Keep     builtin.Keep     `name:"keep" doc:"how many of each guest's snapshots stay; days and weeks are those of UTC"`
+	Wait     builtin.Duration `name:"wait" default:"10m" doc:"how long to wait for Proxmox's own lock on a guest"`
+	Unmarked bool             `name:"unmarked" default:"false" doc:"snapshots that others made count, and may go as well"`
 }
 
 func (a PruneSnapshotsArgs) keys() []string {
@@ -88,14 +89,9 @@ func (a PruneSnapshotsArgs) decide(ctx context.Context, list []Snapshot) (PruneS
 		}
 		byID[items[i].ID] = s
 	}
-	k := a.Keep
-	rules := retention.Rules{Last: k.Last, Hourly: k.Hourly, Daily: k.Daily, Weekly: k.Weekly, Monthly: k.Monthly, Yearly: k.Yearly, Minimum: k.Minimum}
-	decided, err := retention.Decide(items, rules, builtin.CallFrom(ctx).Run.Now())
-	if clock, ok := errors.AsType[*retention.ClockError](err); ok {
-		return PruneSnapshotsDecision{}, builtin.Faultf(builtin.Conflict, "%s", a.what()).Because(clock).Hinting("set the clock right; nothing was removed")
-	}
+	decided, err := prune.Decide(ctx, prune.Ask{What: a.what(), Function: "proxmox.prune_snapshots", Items: items, Keep: a.Keep, Unmarked: a.Unmarked})
 	if err != nil {
-		return PruneSnapshotsDecision{}, builtin.Faultf(builtin.Invalid, "%s", a.what()).Because(err).Hinting("nixmox doc proxmox.prune_snapshots")
+		return PruneSnapshotsDecision{}, err
 	}
 	d := PruneSnapshotsDecision{Remove: []SnapshotIdentity{}, Stay: []SnapshotIdentity{}}
 	reasons := map[string]string{}
@@ -109,6 +105,18 @@ func (a PruneSnapshotsArgs) decide(ctx context.Context, list []Snapshot) (PruneS
 		d.Remove = append(d.Remove, byID[item.ID].identity(reasons[item.ID]))
 	}
 	return d, nil
+}
+
+// Calendar is what a plan shows of it.
+func (d PruneSnapshotsDecision) Calendar() []builtin.Dated {
+	out := make([]builtin.Dated, 0, len(d.Stay)+len(d.Remove))
+	for _, s := range d.Stay {
+		out = append(out, builtin.Dated{Group: "guest " + s.Guest.String(), Name: s.Name, Time: s.Time, Stays: true, Why: s.Reason})
+	}
+	for _, s := range d.Remove {
+		out = append(out, builtin.Dated{Group: "guest " + s.Guest.String(), Name: s.Name, Time: s.Time, Why: s.Reason})
+	}
+	return out
 }
 
 func (c client) previewPruneSnapshots(ctx context.Context, _ PruneSnapshotsArgs, d PruneSnapshotsDecision) (PruneSnapshotsResult, error) {

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
+	"nixmox/builtins/internal/prune"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 	"nixmox/engine/retention"
@@ -15,10 +17,11 @@ import (
 
 // PruneArgs are the arguments of prune.
 type PruneArgs struct {
-	Storage builtin.StorageID `name:"storage" scope:"storage" doc:"the storage to prune"`
-	Guests  []builtin.VMID    `name:"guests" doc:"the guests whose archives may go"`
-	Keep    builtin.Keep      `name:"keep" doc:"how many of each guest's archives stay; days and weeks are those of UTC"`
-	Node    builtin.Node      `name:"node" default:"" doc:"only archives of this node; empty: of every node that has the storage"`
+	Storage  builtin.StorageID `name:"storage" scope:"storage" doc:"the storage to prune"`
+	Guests   []builtin.VMID    `name:"guests" doc:"the guests whose archives may go"`
+	Keep     builtin.Keep      `name:"keep" doc:"how many of each guest's archives stay; days and weeks are those of UTC"`
+	Node     builtin.Node      `name:"node" default:"" doc:"only archives of this node; empty: of every node that has the storage"`
+	Unmarked bool              `name:"unmarked" default:"false" doc:"archives that others made count, and may go as well"`
 }
 
 func (a PruneArgs) keys() []string { return []string{"storage:" + string(a.Storage)} }
@@ -157,13 +160,9 @@ func (a PruneArgs) decide(ctx context.Context, archives []Archive) (PruneDecisio
 		}
 		items[i], byID[item.ID] = item, x
 	}
-	decided, err := retention.Decide(items, rulesOf(a.Keep), builtin.CallFrom(ctx).Run.Now())
-	if clock, ok := errors.AsType[*retention.ClockError](err); ok {
-		return PruneDecision{}, builtin.Faultf(builtin.Conflict, "%s", a.what()).Because(clock).
-			Hinting("set the clock right; nothing was removed")
-	}
+	decided, err := prune.Decide(ctx, prune.Ask{What: a.what(), Function: "vzdump.prune", Items: items, Keep: a.Keep, Unmarked: a.Unmarked})
 	if err != nil {
-		return PruneDecision{}, builtin.Faultf(builtin.Invalid, "%s", a.what()).Because(err).Hinting("nixmox doc vzdump.prune")
+		return PruneDecision{}, err
 	}
 	d := PruneDecision{Remove: []Verdict{}, Stay: []Verdict{}}
 	reasons := map[string]string{}
@@ -188,8 +187,21 @@ func verdictOn(x Archive, reason string) Verdict {
 	return Verdict{VolID: x.VolID, Guest: x.Guest, Node: x.Node, Time: x.Time, Size: x.Size, Reason: reason}
 }
 
-func rulesOf(k builtin.Keep) retention.Rules {
-	return retention.Rules{Last: k.Last, Hourly: k.Hourly, Daily: k.Daily, Weekly: k.Weekly, Monthly: k.Monthly, Yearly: k.Yearly, Minimum: k.Minimum}
+// Calendar is what a plan shows of it.
+func (d PruneDecision) Calendar() []builtin.Dated {
+	out := make([]builtin.Dated, 0, len(d.Stay)+len(d.Remove))
+	add := func(list []Verdict, stays bool) {
+		for _, x := range list {
+			y := builtin.Dated{Group: "guest " + x.Guest.String(), Time: x.Time, Stays: stays, Why: x.Reason}
+			if x.VolID.Known() {
+				y.Name = path.Base(x.VolID.Value.Name())
+			}
+			out = append(out, y)
+		}
+	}
+	add(d.Stay, true)
+	add(d.Remove, false)
+	return out
 }
 
 func (v *vzdump) previewPrune(ctx context.Context, _ PruneArgs, d PruneDecision) (PruneResult, error) {
@@ -286,8 +298,7 @@ func (a PruneArgs) unchanged(ctx context.Context, d PruneDecision, now []Archive
 // is gone, the list says in the end: to delete what is not there ends OK too.
 func (v *vzdump) remove(ctx context.Context, a PruneArgs, x Verdict) error {
 	var raw json.RawMessage
-	path := volumePath(Archive{VolID: x.VolID, Node: x.Node, Storage: a.Storage})
-	if err := v.c.Delete(ctx, path, nil, &raw); err != nil {
+	if err := v.c.Delete(ctx, volumePath(Archive{VolID: x.VolID, Node: x.Node, Storage: a.Storage}), nil, &raw); err != nil {
 		return err
 	}
 	var upid pve.UPID

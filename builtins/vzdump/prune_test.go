@@ -63,6 +63,35 @@ func TestNewestVerifiedStays(t *testing.T) {
 	}
 }
 
+// Told so, prune removes what others made, too, and never what is protected.
+func TestUnmarkedArchivesGoWhenTold(t *testing.T) {
+	u := newUser(t)
+	of := args{"storage": "backup", "guests": ids(101)}
+	before := must[[]Archive](u, "backups", of)
+	theirs := slices.IndexFunc(before, func(a Archive) bool { return !a.Ours })
+	must[Archive](u, "protect", args{"volid": string(before[theirs].VolID.Value)})
+	_, d := u.decided(args{"storage": "backup", "guests": ids(101), "keep": keep(map[string]any{"last": int64(1)}), "unmarked": true})
+	if len(d.Remove) != len(before)-2 || len(d.Stay) != 2 {
+		t.Errorf("removes\n%skeeps\n%s", reasons(d.Remove), reasons(d.Stay))
+	}
+	var shown []string
+	for _, x := range d.Calendar() {
+		if x.Group != "guest 101" || x.Time.IsZero() || !strings.HasPrefix(x.Name, "vzdump-lxc-101-") {
+			t.Errorf("in the calendar: %+v", x)
+		}
+		if x.Stays {
+			shown = append(shown, x.Why)
+		}
+	}
+	if want := []string{"last 1 of 1", "protected: protected in Proxmox"}; !slices.Equal(shown, want) {
+		t.Errorf("stays: %q, want %q", shown, want)
+	}
+	must[PruneResult](u, "prune", args{"storage": "backup", "guests": ids(101), "keep": keep(map[string]any{"last": int64(1)}), "unmarked": true})
+	if after := must[[]Archive](u, "backups", of); len(after) != 2 {
+		t.Errorf("%d archives are left", len(after))
+	}
+}
+
 func TestAllZeroKeepsAll(t *testing.T) {
 	u := newUser(t)
 	if got := must[PruneResult](u, "prune", args{"storage": "backup", "guests": ids(101), "keep": map[string]any{}}); len(got.Removed) != 0 {

@@ -132,14 +132,21 @@ func readSnapshots(columns []string, each func(listed) error) func(io.Reader) er
 // snapshots lists them: by dataset as a tree, each dataset's oldest first.
 func (c client) snapshots(ctx context.Context, a SnapshotsArgs) ([]SnapshotInfo, error) {
 	out := []SnapshotInfo{}
-	err := c.eachSnapshot(ctx, a.Datasets, a.Recursive, a.Sizes, func(l listed) error {
+	each := func(l listed) error {
 		out = append(out, l.info())
 		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	out = sorted(plannedSnapshots(ctx, out, a))
+	if len(plannedDatasets(ctx)) > 0 {
+		if err := c.snapshotsThen(ctx, a, each); err != nil {
+			return nil, err
+		}
+		out = sorted(within(plannedSnapshots(ctx, out, SnapshotsArgs{}), a))
+	} else {
+		if err := c.eachSnapshot(ctx, a.Datasets, a.Recursive, a.Sizes, each); err != nil {
+			return nil, err
+		}
+		out = sorted(plannedSnapshots(ctx, out, a))
+	}
 	if a.Ours {
 		out = slices.DeleteFunc(out, func(s SnapshotInfo) bool { return !s.Ours })
 	}

@@ -29,7 +29,7 @@ var spellings = []spelling{
 
 // samples are texts of which each named type takes one.
 var samples = []string{"pve1", "backup", "100", "10m", "backup:backup/vzdump-qemu-100-2026_01_01-00_00_00.vma.zst", "snapshot", "@web", "/tmp/x", "rpool/data", "1",
-	"UPID:pve1:000004D2:0000162E:65A1B2C3:vzdump:100:root@pam:", "0000:01:00.0", "2026-11-23T12:00:00Z", "rpool/data@x", ".#host", "scsi0"}
+	"UPID:pve1:000004D2:0000162E:65A1B2C3:vzdump:100:root@pam:", "0000:01:00.0", "2026-11-23T12:00:00Z", "rpool/data@x", ".#host", "scsi0", "minimum=1"}
 
 // literal writes a value that the type takes.
 func (s spelling) literal(t *testing.T, f *builtin.Field, typ *builtin.Type) string {

@@ -50,7 +50,7 @@ func Decide(items []Item, rules Rules, now time.Time) (Decision, error) {
 	if err := rules.Validate(); err != nil {
 		return Decision{}, err
 	}
-	if err := checkClock(items, now); err != nil {
+	if err := checkClock(items, rules.Unmarked, now); err != nil {
 		return Decision{}, err
 	}
 	groups, err := intoGroups(items)
@@ -58,43 +58,53 @@ func Decide(items []Item, rules Rules, now time.Time) (Decision, error) {
 		return Decision{}, err
 	}
 	verdicts := make([]Verdict, 0, len(items))
-	var candidates []candidate // used again for each group
+	d := decider{rules: rules, clock: clock{location: rules.location()}, held: map[int64]holder{}, reasons: map[kept]string{}}
 	for _, g := range groups {
-		candidates = g.decide(candidates[:0], rules)
-		for _, e := range g.entries {
+		d.decide(g)
+		for i := range g.entries {
+			e := &g.entries[i]
 			verdicts = append(verdicts, Verdict{Item: *e.item, Keep: e.keep, Reason: e.reason})
 		}
 	}
 	return Decision{Verdicts: verdicts}, nil
 }
 
+// decider decides on one group after the other, in memory that they share.
+type decider struct {
+	rules      Rules
+	clock      clock
+	candidates []*entry         // those of a group that may go if no rule keeps them, newest first
+	held       map[int64]holder // the periods of one rule
+	reasons    map[kept]string
+}
+
 // decide fills in the group's entries. What may not go anyhow is settled first and takes no part in the counting; the rules
 // choose from the rest; the guards then take back what the rules would let go but must not.
-func (g group) decide(candidates []candidate, rules Rules) []candidate {
-	location := rules.location()
-	keepAll := rules.KeepsAll()
+func (d *decider) decide(g group) {
+	d.candidates = d.candidates[:0]
+	keepAll := d.rules.KeepsAll()
 	for i := range g.entries {
 		e := &g.entries[i]
-		if reason := untouchable(e.item); reason != "" {
+		if reason := untouchable(e.item, d.rules.Unmarked); reason != "" {
 			e.keep, e.reason = true, reason
 		} else if keepAll {
 			e.keep, e.reason = true, "the rules keep all"
 		} else {
-			candidates = append(candidates, candidate{entry: e, local: e.item.Time.In(location)})
+			e.at = d.clock.moment(e.item.Time)
+			d.candidates = append(d.candidates, e)
 		}
 	}
-	if len(candidates) > 0 {
-		markByRules(candidates, rules)
-		keepNewestVerified(candidates)
-		keepMinimum(candidates, rules.minimum())
+	if len(d.candidates) > 0 {
+		d.markByRules(d.candidates)
+		keepNewestVerified(d.candidates)
+		keepMinimum(d.candidates, d.rules.minimum())
 	}
-	return candidates
 }
 
 // untouchable says why an item stays without being counted, or "" if the rules are to decide.
-func untouchable(item *Item) string {
+func untouchable(item *Item, unmarked bool) string {
 	switch {
-	case !item.Ours:
+	case !item.Ours && !unmarked:
 		return "not made by nixmox"
 	case item.Protected != "":
 		return "protected: " + item.Protected

@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -116,7 +117,7 @@ func TestInputThatContradictsItself(t *testing.T) {
 		rules Rules
 		want  string
 	}{
-		{"a negative count", two, Rules{Last: 1, Weekly: -2}, "keep-weekly is -2"},
+		{"a negative count", two, Rules{Last: 1, Weekly: -2}, "weekly is -2"},
 		{"a negative minimum", two, Rules{Last: 1, Minimum: -1}, "minimum is -1"},
 		{"an ID twice", append(two, two[0]), Rules{Last: 1}, `"2026-11-19" is in the list twice`},
 		{"an ID twice, in two groups", append(two, Item{ID: "2026-11-19", Group: "other"}), Rules{Last: 1}, "twice"},
@@ -151,4 +152,84 @@ func TestWhatGoesDecidesNothing(t *testing.T) {
 		"-c: no rule keeps it: another of the same week stays",
 		"d: monthly 1 of 1 (2026-10)",
 	)
+}
+
+// The day on which the clocks change is one day, and beside it each hour is one: in spring 02:00 does not exist, in autumn it
+// comes twice.
+func TestBothClockChanges(t *testing.T) {
+	for _, test := range []struct {
+		name, zone string
+		items      []Item
+		rules      Rules
+		want       []string
+	}{
+		{"spring, hours", "Europe/Berlin", ours("2026-03-29T01:59:00+01:00", "2026-03-29T03:01:00+02:00", "2026-03-29T03:59:00+02:00"), Rules{Hourly: 2}, []string{
+			"2026-03-29T03:59:00+02:00: hourly 1 of 2 (2026-03-29 03:00 +02:00)",
+			"-2026-03-29T03:01:00+02:00: no rule keeps it: another of the same hour stays",
+			"2026-03-29T01:59:00+01:00: hourly 2 of 2 (2026-03-29 01:00 +01:00)",
+		}},
+		{"spring, a day of 23 hours", "America/New_York", ours("2026-03-07T23:59:00-05:00", "2026-03-08T00:00:00-05:00", "2026-03-08T23:59:00-04:00", "2026-03-09T00:00:00-04:00"), Rules{Daily: 2}, []string{
+			"2026-03-09T00:00:00-04:00: daily 1 of 2 (2026-03-09)",
+			"2026-03-08T23:59:00-04:00: daily 2 of 2 (2026-03-08)",
+			"-2026-03-08T00:00:00-05:00: no rule keeps it: another of the same day stays",
+			"-2026-03-07T23:59:00-05:00: no rule keeps it: older than the rules reach",
+		}},
+		{"autumn, a day of 25 hours", "Europe/Berlin", ours("2026-10-24T23:59:00+02:00", "2026-10-25T00:00:00+02:00", "2026-10-25T23:59:00+01:00"), Rules{Daily: 2}, []string{
+			"2026-10-25T23:59:00+01:00: daily 1 of 2 (2026-10-25)",
+			"-2026-10-25T00:00:00+02:00: no rule keeps it: another of the same day stays",
+			"2026-10-24T23:59:00+02:00: daily 2 of 2 (2026-10-24)",
+		}},
+		{"autumn, hours of UTC do not come twice", "UTC", ours("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"), Rules{Hourly: 2}, []string{
+			"2026-10-25T02:30:00+01:00: hourly 1 of 2 (2026-10-25 01:00 Z)",
+			"2026-10-25T02:30:00+02:00: hourly 2 of 2 (2026-10-25 00:00 Z)",
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.rules.Location = zone(test.zone)
+			wantReasons(t, decide(t, test.items, test.rules, at("2026-12-01")), test.want...)
+		})
+	}
+}
+
+// The newest stays if it is the only one and nobody has read it, whatever rule there is and whatever came of older ones.
+func TestTheOnlyOneStays(t *testing.T) {
+	for _, rule := range rulesInOrder {
+		var rules Rules
+		*rule.field(&rules) = 1
+		only := ours("2026-11-20")
+		if gone := decide(t, only, rules, at("2036-11-21")).Removed(); len(gone) != 0 {
+			t.Errorf("%s removes the only one", rules)
+		}
+		if gone := decide(t, change(ours("2020-01-01", "2026-11-20"), "2020-01-01", func(i *Item) { i.Verified = true }), rules, at("2036-11-21")).Removed(); len(gone) != 0 {
+			t.Errorf("%s removes %v: the newest stays, and so does the newest verified", rules, gone)
+		}
+	}
+}
+
+// Told so, the rules count what others made like nixmox's own; what is held stays even then.
+func TestUnmarked(t *testing.T) {
+	items := ours("2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20")
+	for _, id := range []string{"2026-11-17", "2026-11-18", "2026-11-20"} {
+		change(items, id, func(i *Item) { i.Ours = false })
+	}
+	change(items, "2026-11-17", func(i *Item) { i.Protected = "held: send" })
+	rules := Rules{Last: 1}
+	wantReasons(t, decide(t, items, rules, at("2026-11-21")),
+		"2026-11-20: not made by nixmox",
+		"2026-11-19: last 1 of 1",
+		"2026-11-18: not made by nixmox",
+		"2026-11-17: not made by nixmox",
+	)
+	rules.Unmarked = true
+	wantReasons(t, decide(t, items, rules, at("2026-11-21")),
+		"2026-11-20: last 1 of 1",
+		"-2026-11-19: no rule keeps it: older than the rules reach",
+		"-2026-11-18: no rule keeps it: older than the rules reach",
+		"2026-11-17: protected: held: send",
+	)
+	// Then they can also stop the prune.
+	var clock *ClockError
+	if _, err := Decide(items, rules, at("2026-11-19 12:00")); !errors.As(err, &clock) || clock.Furthest.ID != "2026-11-20" {
+		t.Errorf("a clock that is behind what others made: %v", err)
+	}
 }

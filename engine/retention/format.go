@@ -10,10 +10,16 @@ import (
 // keepAllKey is Proxmox's way to say in so many words that nothing is to go.
 const keepAllKey = "keep-all"
 
-// ParseRules reads the counts in the form of Proxmox's option prune-backups: "keep-last=3,keep-daily=7". "keep-all=1" and the
-// empty string keep everything. It takes what Proxmox takes and refuses what Proxmox refuses (PVE::JSONSchema
-// parse_property_string, PVE::Storage::Plugin validate_prune_backups), except that it allows spaces around keys and values.
-// Minimum and Location have no such form and are left at their defaults.
+// keyPrefix begins each key in Proxmox's spelling.
+const keyPrefix = "keep-"
+
+// minimumKey is how the text says Rules.Minimum. Proxmox knows no such thing.
+const minimumKey = "minimum"
+
+// ParseRules reads the counts as text: "last=3,daily=7", or in the spelling of Proxmox's option prune-backups,
+// "keep-last=3,keep-daily=7". "keep-all=1" and the empty string keep everything. Of the long spelling it takes what Proxmox takes
+// and refuses what Proxmox refuses (PVE::JSONSchema parse_property_string, PVE::Storage::Plugin validate_prune_backups), except
+// that it allows spaces around keys and values. "minimum=2" is Minimum; Location and Unmarked have no such form.
 func ParseRules(text string) (Rules, error) {
 	var rules Rules
 	keepAll := false
@@ -24,19 +30,23 @@ func ParseRules(text string) (Rules, error) {
 		}
 		key, value, hasValue := strings.Cut(part, "=")
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-		if seen[key] {
-			return Rules{}, fmt.Errorf("retention rules %q: %s is given twice", text, key)
+		name := strings.TrimPrefix(key, keyPrefix)
+		if seen[name] {
+			return Rules{}, fmt.Errorf("retention rules %q: %s is given twice", text, name)
 		}
-		seen[key] = true
+		seen[name] = true
 
 		var err error
-		field := fieldOf(&rules, key)
+		field := fieldOf(&rules, name)
+		if key == minimumKey {
+			field = &rules.Minimum
+		}
 		switch {
-		case field == nil && key != keepAllKey:
-			return Rules{}, fmt.Errorf("retention rules %q: there is no %q; known are %s", text, key, knownKeys())
+		case field == nil && name != "all":
+			return Rules{}, fmt.Errorf("retention rules %q: there is no %q; known are %s%s", text, key, knownNames(), meant(key, hasValue))
 		case !hasValue:
 			err = fmt.Errorf("has no value; write %s=NUMBER", key)
-		case key == keepAllKey:
+		case field == nil:
 			keepAll, err = parseSwitch(value)
 		default:
 			*field, err = parseCount(value)
@@ -51,35 +61,46 @@ func ParseRules(text string) (Rules, error) {
 	return rules, nil
 }
 
-// String gives the counts in Proxmox's form, in Proxmox's order; "keep-all=1" where there are none.
+// String gives the counts in Proxmox's spelling and order, "keep-all=1" where there are none, and then the minimum, if it is set.
 func (r Rules) String() string {
 	var parts []string
 	for _, rule := range rulesInOrder {
-		if n := rule.count(r); n != 0 {
-			parts = append(parts, rule.key+"="+strconv.Itoa(n))
+		if n := rule.count(&r); n != 0 {
+			parts = append(parts, keyPrefix+rule.name+"="+strconv.Itoa(n))
 		}
 	}
 	if len(parts) == 0 {
-		return keepAllKey + "=1"
+		parts = append(parts, keepAllKey+"=1")
+	}
+	if r.Minimum != 0 {
+		parts = append(parts, minimumKey+"="+strconv.Itoa(r.Minimum))
 	}
 	return strings.Join(parts, ",")
 }
 
-func fieldOf(rules *Rules, key string) *int {
+func fieldOf(rules *Rules, name string) *int {
 	for _, rule := range rulesInOrder {
-		if rule.key == key {
+		if rule.name == name {
 			return rule.field(rules)
 		}
 	}
 	return nil
 }
 
-func knownKeys() string {
-	var keys strings.Builder
+func knownNames() string {
+	var names strings.Builder
 	for _, rule := range rulesInOrder {
-		keys.WriteString(rule.key + ", ")
+		names.WriteString(rule.name + ", ")
 	}
-	return keys.String() + keepAllKey
+	return names.String() + minimumKey + " and " + keepAllKey
+}
+
+// meant says what somebody may have meant who wrote a key that there is not.
+func meant(key string, hasValue bool) string {
+	if _, err := parseCount(key); err == nil && !hasValue {
+		return "; so many of the newest are last=" + key
+	}
+	return ""
 }
 
 // parseCount takes plain digits only: strconv alone would let "+3" pass, which Proxmox's integers do not have either.

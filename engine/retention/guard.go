@@ -6,9 +6,8 @@ import "fmt"
 // nobody has read; if those turn out bad, this is the last good copy.
 //
 // A protected one that is verified and newer does not make it superfluous: whoever protected that one may also remove it.
-func keepNewestVerified(candidates []candidate) {
-	for i := range candidates {
-		c := &candidates[i]
+func keepNewestVerified(candidates []*entry) {
+	for _, c := range candidates {
 		if !c.item.Verified {
 			continue
 		}
@@ -21,18 +20,18 @@ func keepNewestVerified(candidates []candidate) {
 
 // keepMinimum adds the newest of what would go until so many stay. The newest of all needs no guard of its own: the first rule
 // with a count has kept it already.
-func keepMinimum(candidates []candidate, minimum int) {
+func keepMinimum(candidates []*entry, minimum int) {
 	kept := 0
-	for i := range candidates {
-		if candidates[i].keep {
+	for _, c := range candidates {
+		if c.keep {
 			kept++
 		}
 	}
-	for i := range candidates {
+	for _, c := range candidates {
 		if kept >= minimum {
 			return
 		}
-		if c := &candidates[i]; !c.keep {
+		if !c.keep {
 			kept++
 			c.keep, c.reason = true, fmt.Sprintf("minimum, %d of %d", kept, minimum)
 		}

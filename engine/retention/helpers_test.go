@@ -148,8 +148,8 @@ func drawItems(t *rapid.T) []Item {
 func drawRules(t *rapid.T) Rules {
 	var rules Rules
 	for _, rule := range rulesInOrder {
-		if rapid.Bool().Draw(t, "has "+rule.key) {
-			*rule.field(&rules) = rapid.IntRange(0, 6).Draw(t, rule.key)
+		if rapid.Bool().Draw(t, "has "+rule.name) {
+			*rule.field(&rules) = rapid.IntRange(0, 6).Draw(t, rule.name)
 		}
 	}
 	rules.Minimum = rapid.IntRange(0, 4).Draw(t, "minimum")

@@ -1,16 +1,8 @@
 package retention
 
 import (
-	"fmt"
-	"time"
+	"strconv"
 )
-
-// candidate is an entry that may go if no rule keeps it.
-type candidate struct {
-	*entry
-	local     time.Time // its date in the location of the rules
-	discarded bool      // a rule has decided against it, and no later one may take it up again
-}
 
 // notKept begins the reason of everything that goes; what follows tells the two causes apart.
 const notKept = "no rule keeps it"
@@ -26,30 +18,23 @@ const notKept = "no rule keeps it"
 // Three things differ, none of which touches archives with dates of their own outside the hour that comes twice: keep-last counts
 // things, where Proxmox counts the seconds in which any was made, because two snapshots can be taken in one second; an hour is
 // told apart from its repetition (period.go); and a rule goes on when its count is used up (below).
-func markByRules(candidates []candidate, rules Rules) {
-	held := map[int64]holder{}
+func (d *decider) markByRules(candidates []*entry) {
 	for _, rule := range rulesInOrder {
-		count := rule.count(rules)
+		count := rule.count(&d.rules)
 		switch {
 		case count == 0:
 		case rule.period == nil:
-			keepLast(candidates, count)
+			for i, c := range candidates[:min(count, len(candidates))] {
+				c.keep, c.reason = true, d.keptBy(rule, i+1, count, c)
+			}
 		default:
-			rule.keepPeriods(candidates, count, held)
-			clear(held)
+			d.keepPeriods(rule, count, candidates)
 		}
 	}
-	for i := range candidates {
-		if c := &candidates[i]; c.reason == "" {
+	for _, c := range candidates {
+		if c.reason == "" {
 			c.reason = notKept + ": older than the rules reach"
 		}
-	}
-}
-
-func keepLast(candidates []candidate, count int) {
-	for i := range candidates[:min(count, len(candidates))] {
-		candidates[i].keep = true
-		candidates[i].reason = fmt.Sprintf("last %d of %d", i+1, count)
 	}
 }
 
@@ -62,21 +47,25 @@ const (
 	thisRule
 )
 
-// keepPeriods keeps the newest candidate of each of the first count periods that no earlier rule holds. held is empty.
-func (r *rule) keepPeriods(candidates []candidate, count int, held map[int64]holder) {
-	for i := range candidates {
-		if c := &candidates[i]; c.keep {
-			held[r.period.id(c.local)] = earlierRule
+// keepPeriods keeps the newest candidate of each of the first count periods that no earlier rule holds.
+func (d *decider) keepPeriods(r *rule, count int, candidates []*entry) {
+	clear(d.held)
+	for _, c := range candidates {
+		if c.keep {
+			d.held[r.period.id(c.at)] = earlierRule
 		}
 	}
 	kept := 0
-	for i := range candidates {
-		c := &candidates[i]
+	last, by, looked := int64(0), nobody, false // those of one period follow one another, in general
+	for _, c := range candidates {
 		if c.keep || c.discarded {
 			continue
 		}
-		id := r.period.id(c.local)
-		switch held[id] {
+		id := r.period.id(c.at)
+		if !looked || id != last {
+			last, by, looked = id, d.held[id], true
+		}
+		switch by {
 		case earlierRule:
 			c.coveredBy(r.period)
 		case thisRule:
@@ -90,16 +79,40 @@ func (r *rule) keepPeriods(candidates []candidate, count int, held map[int64]hol
 				continue
 			}
 			kept++
-			held[id] = thisRule
-			c.keep = true
-			c.reason = fmt.Sprintf("%s %d of %d (%s)", r.name, kept, count, r.period.label(c.local))
+			d.held[id], by = thisRule, thisRule
+			c.keep, c.reason = true, d.keptBy(r, kept, count, c)
 		}
 	}
 }
 
 // coveredBy notes why the candidate goes, should no later rule keep it. The first, shortest period says it best.
-func (c *candidate) coveredBy(p *period) {
+func (c *entry) coveredBy(p *period) {
 	if c.reason == "" {
 		c.reason = p.coveredReason
 	}
+}
+
+// kept is by which rule, as which of how many, something stays.
+type kept struct {
+	rule       *rule
+	nth, count int
+	period     int64
+	offset     int32
+}
+
+// keptBy is the reason why a rule keeps the candidate. Datasets that were snapshotted together share theirs.
+func (d *decider) keptBy(r *rule, nth, count int, c *entry) string {
+	k := kept{rule: r, nth: nth, count: count}
+	if r.period != nil {
+		k.period, k.offset = r.period.id(c.at), c.at.offset
+	}
+	reason, ok := d.reasons[k]
+	if !ok {
+		reason = r.name + " " + strconv.Itoa(nth) + " of " + strconv.Itoa(count)
+		if r.period != nil {
+			reason += " (" + r.period.label(c.item.Time.In(d.clock.location)) + ")"
+		}
+		d.reasons[k] = reason
+	}
+	return reason
 }

@@ -45,7 +45,8 @@ func TestPeriods(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			location := zone(test.zone)
 			a, b := at(test.a).In(location), at(test.b).In(location)
-			if same := test.period.id(a) == test.period.id(b); same != test.same {
+			c := clock{location: location}
+			if same := test.period.id(c.moment(a)) == test.period.id(c.moment(b)); same != test.same {
 				t.Errorf("%s and %s in the same period: %v, want %v", a, b, same, test.same)
 			}
 			if label := test.period.label(a); label != test.label {
@@ -63,11 +64,32 @@ func TestPeriodsAreTheirLabels(t *testing.T) {
 		a := time.Unix(rapid.Int64Range(-3e9, 6e9).Draw(t, "a"), 0).In(location)
 		reach := rapid.SampledFrom([]int64{3600, 86400, 8 * 86400, 40 * 86400, 400 * 86400}).Draw(t, "reach")
 		b := a.Add(time.Duration(rapid.Int64Range(0, reach).Draw(t, "apart")) * time.Second)
+		c := clock{location: location}
+		one, other := c.moment(a), c.moment(b)
+		if again := c.moment(a); again != one {
+			t.Fatalf("%s is %v, and %v after %s", a, one, again, b)
+		}
 		for _, rule := range rulesInOrder[1:] {
 			p := rule.period
-			if (p.id(a) == p.id(b)) != (p.label(a) == p.label(b)) {
-				t.Fatalf("%s: %s and %s are %s and %s, ids %d and %d", rule.name, a, b, p.label(a), p.label(b), p.id(a), p.id(b))
+			if (p.id(one) == p.id(other)) != (p.label(a) == p.label(b)) {
+				t.Fatalf("%s: %s and %s are %s and %s, ids %d and %d", rule.name, a, b, p.label(a), p.label(b), p.id(one), p.id(other))
 			}
 		}
 	})
+}
+
+// What is remembered of where an offset holds ends at the very second at which the clocks change, from whichever side one comes.
+func TestTheOffsetOfEachSecond(t *testing.T) {
+	for _, location := range []*time.Location{time.UTC, berlin, newYork, zone("Australia/Lord_Howe"), time.FixedZone("", 19800)} {
+		for _, change := range append(clockChanges, at("2026-04-04T15:00:00Z"), at("2026-10-03T15:30:00Z")) {
+			c := clock{location: location}
+			for _, apart := range []int{-3600, 0, -1, 0, 1, -1, 3600, 0, 1, 0, -3600} {
+				at := change.Add(time.Duration(apart) * time.Second)
+				_, offset := at.In(location).Zone()
+				if got, want := c.moment(at), (moment{at.Unix() + int64(offset), int32(offset)}); got != want {
+					t.Errorf("%s at %s: %v, want %v", location, at, got, want)
+				}
+			}
+		}
+	}
 }

@@ -144,7 +144,7 @@ func TestMoreKeepsMore(t *testing.T) {
 		more := rules
 		for _, rule := range rulesInOrder {
 			if rule.period != &week {
-				*rule.field(&more) += rapid.IntRange(0, 3).Draw(t, "more "+rule.key)
+				*rule.field(&more) += rapid.IntRange(0, 3).Draw(t, "more "+rule.name)
 			}
 		}
 		few, many := decide(t, items, rules, theNow).Kept(), ids(decide(t, items, more, theNow).Kept())

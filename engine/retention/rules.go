@@ -18,6 +18,10 @@ type Rules struct {
 	// Minimum is how many stay in a group whatever the rules say; 0 means 1. It cannot be turned off.
 	Minimum int
 
+	// Unmarked says that what others made counts and may go as well, as if it were nixmox's own. Somebody has to say so each
+	// time: it is how snapshots of another tool are taken over, and how a user's own are lost.
+	Unmarked bool
+
 	// Location is where an hour, a day and a week begin; nil means UTC. Proxmox uses the host's local time, so a prune of
 	// its archives that should agree with Proxmox's own gives that.
 	Location *time.Location
@@ -26,7 +30,7 @@ type Rules struct {
 // KeepsAll reports whether the rules name nothing to count, which keeps everything.
 func (r Rules) KeepsAll() bool {
 	for _, rule := range rulesInOrder {
-		if rule.count(r) > 0 {
+		if rule.count(&r) > 0 {
 			return false
 		}
 	}
@@ -36,8 +40,8 @@ func (r Rules) KeepsAll() bool {
 // Validate reports a count that makes no sense.
 func (r Rules) Validate() error {
 	for _, rule := range rulesInOrder {
-		if n := rule.count(r); n < 0 {
-			return fmt.Errorf("retention rules: %s is %d; give how many to keep, or 0 for none by this rule", rule.key, n)
+		if n := rule.count(&r); n < 0 {
+			return fmt.Errorf("retention rules: %s is %d; give how many to keep, or 0 for none by this rule", rule.name, n)
 		}
 	}
 	if r.Minimum < 0 {
@@ -60,21 +64,20 @@ func (r Rules) location() *time.Location {
 
 // rule is one of the counts in Rules.
 type rule struct {
-	key    string // Proxmox's name
-	name   string // as it stands in a reason
+	name   string // as it stands in a reason; Proxmox puts "keep-" before it
 	field  func(*Rules) *int
 	period *period // nil: each item counts by itself
 }
 
-func (r *rule) count(rules Rules) int { return *r.field(&rules) }
+func (r *rule) count(rules *Rules) int { return *r.field(rules) }
 
 // rulesInOrder is the order in which Proxmox applies them, from the shortest period to the longest. It matters: each leaves
 // alone what an earlier one has covered.
 var rulesInOrder = [...]*rule{
-	{"keep-last", "last", func(r *Rules) *int { return &r.Last }, nil},
-	{"keep-hourly", "hourly", func(r *Rules) *int { return &r.Hourly }, &hour},
-	{"keep-daily", "daily", func(r *Rules) *int { return &r.Daily }, &day},
-	{"keep-weekly", "weekly", func(r *Rules) *int { return &r.Weekly }, &week},
-	{"keep-monthly", "monthly", func(r *Rules) *int { return &r.Monthly }, &month},
-	{"keep-yearly", "yearly", func(r *Rules) *int { return &r.Yearly }, &year},
+	{"last", func(r *Rules) *int { return &r.Last }, nil},
+	{"hourly", func(r *Rules) *int { return &r.Hourly }, &hour},
+	{"daily", func(r *Rules) *int { return &r.Daily }, &day},
+	{"weekly", func(r *Rules) *int { return &r.Weekly }, &week},
+	{"monthly", func(r *Rules) *int { return &r.Monthly }, &month},
+	{"yearly", func(r *Rules) *int { return &r.Yearly }, &year},
 }
