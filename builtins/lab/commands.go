@@ -154,6 +154,21 @@ func (l *Lab) give(m *machine, c zfs.Command) (exit int, err error) {
 	return exit, err
 }
 
+// WriteFile writes a file of a size into a file system of the node where nixmox
+// runs, as a program there would; over a volume the path is of no meaning.
+func (l *Lab) WriteFile(dataset, path string, size int64) error {
+	m, _, err := l.commandNode("")
+	if err != nil {
+		return err
+	}
+	if err := m.Write(dataset, path, size); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.save()
+}
+
 // commandNode is the node whose command it is, and the time there. What is due
 // by then has happened.
 func (l *Lab) commandNode(name string) (*machine, time.Time, error) {

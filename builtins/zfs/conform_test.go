@@ -61,7 +61,7 @@ func newMachine(t *testing.T) *machine {
 		m.lab, m.runner.Folder, m.root, now = l, l.CommandDir(), "rpool/test", l.Now
 		m.zfs("create", m.root)
 	}
-	m.run = &builtin.Run{ID: "01TESTTESTTESTTESTTESTTEST", Playbook: "test", Now: now}
+	m.run = testRun(now)
 	return m
 }
 
