@@ -108,7 +108,7 @@ func TestCalendar(t *testing.T) {
 		{"forty groups that differ", decided(t, "daily=2", unlike(40)), style{width: 70}},
 		{"nothing goes", decided(t, "", every(2, 12, calendarNow, 24*time.Hour)), style{}},
 	} {
-		text := string(appendCalendar(nil, c.list, c.style, "      "))
+		text := string(appendCalendar(nil, c.list, c.style))
 		fmt.Fprintf(&b, "-- %s --%s\n", c.name, strings.ReplaceAll(text, "\x1b", "ESC"))
 		for line := range strings.Lines(text) {
 			if w := textWidth(strings.TrimSuffix(line, "\n")); c.style.width > 0 && w > c.style.width {
@@ -165,7 +165,7 @@ func TestCalendarCountsEachThingOnce(t *testing.T) {
 			t.Fatalf("%d of %d things are shown", shown, len(list))
 		}
 		s := style{each: each, width: rapid.IntRange(30, 130).Draw(t, "width"), color: rapid.Bool().Draw(t, "colour")}
-		for line := range strings.Lines(string(appendCalendar(nil, list, s, "      "))) {
+		for line := range strings.Lines(string(appendCalendar(nil, list, s))) {
 			if line = strings.TrimSuffix(line, "\n"); textWidth(line) > s.width {
 				t.Fatalf("%d columns of %d: %q", textWidth(line), s.width, line)
 			} else if !s.color && strings.ContainsRune(line, '\x1b') {
@@ -193,7 +193,7 @@ func BenchmarkCalendar100000(b *testing.B) {
 		b.Run(fmt.Sprintf("groups=%d", groups), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				appendCalendar(nil, list, style{}, "      ")
+				appendCalendar(nil, list, style{})
 			}
 		})
 	}

@@ -8,8 +8,11 @@ import (
 	"nixmox/engine/builtin"
 )
 
-// appendCalendar appends the calendar of a prune, each line behind an indent.
-func appendCalendar(b []byte, list []builtin.Dated, s style, indent string) []byte {
+// underCall stands before what is said of a call in a plan.
+const underCall = "      "
+
+// appendCalendar appends the calendar of a prune.
+func appendCalendar(b []byte, list []builtin.Dated, s style) []byte {
 	parts := newCalendar(list, s.each)
 	stay, gone := 0, 0
 	for i := range parts {
@@ -24,21 +27,21 @@ func appendCalendar(b []byte, list []builtin.Dated, s style, indent string) []by
 	if !s.each {
 		title += "; -v names each"
 	}
-	for _, line := range wrapped(title, width-len(indent)) {
-		b = append(b, "\n"+indent+line...)
+	for _, line := range wrapped(title, width-len(underCall)) {
+		b = append(b, "\n"+underCall+line...)
 	}
 	for i := range parts {
 		if i == maxParts+maxHeads && !s.each {
-			return appendRest(b, parts[i:], indent)
+			return appendRest(b, parts[i:])
 		}
 		p := &parts[i]
 		head := fmt.Sprintf(": %d stay, %d go", p.stay, p.gone)
 		if len(p.groups) > 1 {
 			head = fmt.Sprintf(": each %d stay, %d go", p.stay, p.gone)
 		}
-		b = append(b, "\n"+indent+groupNames(p.groups, width-len(indent)-len(head))+head...)
+		b = append(b, "\n"+underCall+groupNames(p.groups, width-len(underCall)-len(head))+head...)
 		if i < maxParts || s.each {
-			b = p.appendRows(b, s, indent, width)
+			b = p.appendRows(b, s, width)
 		}
 	}
 	return b
@@ -49,14 +52,14 @@ const (
 	goesMark  = "○"
 )
 
-func appendRest(b []byte, parts []calendarPart, indent string) []byte {
+func appendRest(b []byte, parts []calendarPart) []byte {
 	groups, stay, gone := 0, 0, 0
 	for i := range parts {
 		groups += len(parts[i].groups)
 		stay += parts[i].stay * len(parts[i].groups)
 		gone += parts[i].gone * len(parts[i].groups)
 	}
-	return fmt.Appendf(b, "\n%sand %d more with %d other calendars: %d stay, %d go", indent, groups, len(parts), stay, gone)
+	return fmt.Appendf(b, "\n%sand %d more with %d other calendars: %d stay, %d go", underCall, groups, len(parts), stay, gone)
 }
 
 // groupNames are as many names as there is room for, and how many more.
@@ -73,7 +76,7 @@ func groupNames(groups []string, room int) string {
 	return shorten(text, max(8, room))
 }
 
-func (p *calendarPart) appendRows(b []byte, s style, indent string, width int) []byte {
+func (p *calendarPart) appendRows(b []byte, s style, width int) []byte {
 	named := s.each
 	if !named {
 		named = width >= narrow
@@ -85,8 +88,8 @@ func (p *calendarPart) appendRows(b []byte, s style, indent string, width int) [
 	if width < narrow {
 		label = 0 // it has a line of its own
 	}
-	margin := "\n" + indent + "  "
-	room := width - len(indent) - 4 - label
+	margin := "\n" + underCall + "  "
+	room := width - len(underCall) - 4 - label
 	for _, row := range p.rows(s.each) {
 		lead := row.label()
 		if label == 0 && lead != "" {

@@ -122,15 +122,15 @@ func planText(p *engine.Plan, s style) string {
 			b = append(b, "\n      "+s.paint(faint, "because of "+c.At.String()+", call "+string(c.Place))...)
 			start, dated := len(b), c.Calendar()
 			if dated == nil {
-				b = appendResult(b, c.Outcome, "      ")
+				b = appendResult(b, c.Outcome, underCall)
 			} else {
-				b = appendFacts(b, c.Outcome, "\n      ")
+				b = appendFacts(b, c.Outcome, "\n"+underCall)
 			}
 			if shown := string(b[start:]); !isPrintable(shown) {
 				b = append(b[:start], clean(shown)...)
 			}
 			if len(dated) > 0 {
-				b = appendCalendar(b, dated, s, "      ")
+				b = appendCalendar(b, dated, s)
 			}
 			if c.Err != nil {
 				b = append(b, "\n      "+s.paint(red, "it would fail: "+clean(c.Err.Error()))...)
