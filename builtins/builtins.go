@@ -4,14 +4,19 @@ package builtins
 
 import (
 	"nixmox/builtins/internal/pve"
+	"nixmox/builtins/internal/run"
 	"nixmox/builtins/proxmox"
 	"nixmox/builtins/vzdump"
+	"nixmox/builtins/zfs"
 	"nixmox/engine/builtin"
 )
 
 // Config is what the modules need to reach the estate.
 type Config struct {
 	Proxmox *Proxmox // nil: none is configured; the definitions are there all the same
+	// Commands is the folder of the only programs that may be started, as in the
+	// lab; "" takes the machine's PATH.
+	Commands string
 }
 
 // Proxmox says which Proxmox VE host, and as whom.
@@ -33,7 +38,8 @@ func All(cfg Config) (modules []builtin.Module, closeAll func() error, err error
 		}
 		closeAll = client.Close
 	}
-	return []builtin.Module{proxmox.Module(client), vzdump.Module(client)}, closeAll, nil
+	runner := &run.Runner{Folder: cfg.Commands}
+	return []builtin.Module{proxmox.Module(client), vzdump.Module(client), zfs.Module(runner)}, closeAll, nil
 }
 
 // NeedsProxmox reports whether a module works through a Proxmox VE host.

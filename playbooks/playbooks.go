@@ -7,5 +7,5 @@ import "embed"
 // FS has every shipped playbook at its root. They are named one by one because
 // no pattern leaves out their tests; a test holds that none is missing.
 //
-//go:embed backup.star restore.star
+//go:embed backup.star restore.star snapshot.star snapshot_guests.star
 var FS embed.FS

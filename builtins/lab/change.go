@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -49,11 +50,20 @@ func (l *Lab) ChangeGuest(id int, c GuestChange) error {
 	if c.Pool != nil && *c.Pool != "" && l.st.pool(*c.Pool) == nil {
 		return fmt.Errorf("guest %d: there is no pool %q", id, *c.Pool)
 	}
+	before := g.Node
 	if isNew {
 		g.Running, g.Since, g.PID = true, l.now(), 1000+id
 		l.st.Guests = append(l.st.Guests, g)
 	}
 	c.apply(g, l.now())
+	if err := l.adopt(g, before); err != nil {
+		return fmt.Errorf("guest %d: %w", id, err)
+	}
+	if g.Template {
+		if err := l.makeTemplate(g); err != nil {
+			return fmt.Errorf("guest %d: making a template of it: %w", id, err)
+		}
+	}
 	if c.HA != nil {
 		l.st.setHA(g, *c.HA)
 	}
@@ -98,7 +108,14 @@ func (l *Lab) AddForeignSnapshot(id int, name string) error {
 	if g == nil {
 		return fmt.Errorf("snapshotting guest %d: there is none", id)
 	}
-	g.Foreign = append(g.Foreign, foreignSnapshot{Name: name, Time: l.now().Unix()})
+	used, _ := l.zvols(g.Config)
+	args := []string{"zfs", "snapshot"}
+	for _, v := range used {
+		args = append(args, v.dataset+"@"+name)
+	}
+	if wrong := l.all(g.Node, l.now(), nil, args); wrong != "" {
+		return fmt.Errorf("snapshotting guest %d: %s", id, wrong)
+	}
 	return l.save()
 }
 
@@ -112,11 +129,14 @@ func set[T any](dst, src *T) {
 func (l *Lab) RemoveGuest(id int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(l.st.Guests)
-	l.st.Guests = slices.DeleteFunc(l.st.Guests, func(g *guest) bool { return g.VMID == id })
-	if len(l.st.Guests) == n {
+	g := l.st.guest(id)
+	if g == nil {
 		return fmt.Errorf("removing guest %d: there is none", id)
 	}
+	if wrong := l.destroyAll(g, l.now(), nil); wrong != "" {
+		return fmt.Errorf("removing guest %d: %s", id, wrong)
+	}
+	l.st.Guests = slices.DeleteFunc(l.st.Guests, func(o *guest) bool { return o == g })
 	return l.save()
 }
 
@@ -259,6 +279,9 @@ func (l *Lab) SetStorage(name string, prune *string, used *int64) error {
 			return fmt.Errorf("changing the storage %q: %s", name, wrong)
 		}
 	}
+	if used != nil && s.zfsPool() != "" {
+		return fmt.Errorf("changing the storage %q: its pool says how full it is: write to that", name)
+	}
 	set(&s.Prune, prune)
 	set(&s.Used, used)
 	return l.save()
@@ -280,7 +303,7 @@ func (l *Lab) AddNode(name string) error {
 	}
 	n := &node{Name: name, ID: last.ID + 1, IP: fmt.Sprintf("192.0.2.%d", 11+last.ID), CPUs: last.CPUs, Memory: last.Memory, Disk: last.Disk, Boot: l.now(), Repository: firstRepositories()}
 	l.st.Nodes = append(l.st.Nodes, n)
-	if err := l.makeFolders(); err != nil {
+	if err := errors.Join(l.makeFolders(), l.addMachine(name)); err != nil {
 		return fmt.Errorf("adding node %s: %w", name, err)
 	}
 	return l.save()

@@ -30,6 +30,13 @@ func (l *Lab) AddStorage(n NewStorage) error {
 	}
 	s.Shared = s.Shared || slices.Contains([]string{"nfs", "cifs", "pbs"}, n.Type)
 	l.st.Storages = append(l.st.Storages, s)
+	if pool := s.zfsPool(); pool != "" {
+		for _, node := range l.st.Nodes {
+			if wrong := l.all(node.Name, l.now(), nil, []string{"zfs", "create", pool}); wrong != "" {
+				return fmt.Errorf("adding the storage %q on %s: %s", n.Name, node.Name, wrong)
+			}
+		}
+	}
 	if s.keepsFiles() {
 		for _, node := range l.st.Nodes {
 			if err := os.MkdirAll(l.mountOf(s, node.Name)+"/dump", 0o700); err != nil {

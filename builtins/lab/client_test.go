@@ -13,12 +13,15 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"nixmox/builtins/lab/command"
 )
 
 // history is shared by the labs of all tests.
 var history string
 
 func TestMain(m *testing.M) {
+	command.Intercept()
 	var err error
 	if history, err = os.MkdirTemp("", "nixmox-history-"); err != nil {
 		panic(err)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nixmox/builtins/lab/command"
 )
 
 func TestParseClock(t *testing.T) {
@@ -174,7 +176,10 @@ func TestCrash(t *testing.T) {
 	upid := get[string](c, "POST", "/nodes/pve1/vzdump", "vmid", "100,106,109", "storage", "backup")
 	c.lab.Advance(300 * time.Second) // in the middle of the second
 	copied := t.TempDir()
-	c.lab.mu.Lock() // nothing moves while the copy is made
+	c.lab.mu.Lock()                                                                             // nothing moves while the copy is made
+	if err := os.Remove(c.lab.folder.path(command.RunDir + "/" + command.Socket)); err != nil { // which cannot be copied
+		t.Fatal(err)
+	}
 	err := os.CopyFS(copied, os.DirFS(c.lab.folder.dir))
 	c.lab.mu.Unlock()
 	if err != nil {

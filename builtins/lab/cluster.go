@@ -84,9 +84,10 @@ func getResources(c *call) (any, error) {
 				if !c.seesStorage(s) {
 					continue
 				}
+				used, total := c.storageSpace(s, n.Name)
 				o := obj{
 					"type": "storage", "storage": s.Name, "node": n.Name, "id": "storage/" + n.Name + "/" + s.Name, "plugintype": s.Type,
-					"content": strings.Join(s.Content, ","), "shared": bit(s.Shared), "status": "available", "disk": c.storageUsed(s, n.Name), "maxdisk": s.Total,
+					"content": strings.Join(s.Content, ","), "shared": bit(s.Shared), "status": "available", "disk": used, "maxdisk": total,
 				}
 				if c.offline(s) {
 					o["status"], o["disk"], o["maxdisk"] = "unknown", 0, 0

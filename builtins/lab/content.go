@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,7 +57,10 @@ func getContent(c *call) (any, error) {
 
 // entry is a volume in a list.
 func (v *volume) entry() obj {
-	o := obj{"volid": v.id(), "content": v.content, "format": v.format, "size": v.size, "ctime": v.ctime}
+	o := obj{"volid": v.id(), "content": v.content, "format": v.format, "size": v.size}
+	if v.store.zfsPool() == "" { // whose plugin does not tell
+		o["ctime"] = v.ctime
+	}
 	if v.vmid > 0 {
 		o["vmid"] = v.vmid
 	}
@@ -75,7 +79,14 @@ func (v *volume) entry() obj {
 			o["verification"] = obj{"state": v.verified, "upid": "UPID:pbs:00000A5E:000003D1:00000012:" + fmt.Sprintf("%08X", v.ctime) + ":verificationjob:" + v.store.Name + ":root@pam:"}
 		}
 	case "images", "rootdir":
-		o["parent"], o["used"] = nil, v.size/3
+		switch {
+		case v.parent != "":
+			o["parent"] = v.parent
+		case v.store.zfsPool() != "":
+			o["parent"] = nil
+		default:
+			o["parent"], o["used"] = nil, v.size/3
+		}
 	}
 	return o
 }
@@ -111,7 +122,11 @@ func getVolume(c *call) (any, error) {
 	if !v.store.keepsFiles() {
 		for _, d := range c.disks(v.store, c.v("node")) {
 			if d.name == v.name {
-				return obj{"path": v.store.devicePath(v.id()), "size": d.size, "used": d.size / 3, "format": d.format}, nil
+				o := obj{"path": v.store.devicePath(v.id()), "size": d.size, "used": d.size / 3, "format": d.format}
+				if z, ok := c.zvolOf("", v.id()); ok {
+					o["used"], _ = strconv.ParseInt(c.property(c.v("node"), c.now(), "usedbydataset", z.dataset), 10, 64)
+				}
+				return o, nil
 			}
 		}
 	} else if !c.offline(v.store) && v.look() {

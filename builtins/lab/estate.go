@@ -30,7 +30,7 @@ func newEstate(now time.Time) *state {
 		{Name: "local", Type: "dir", Content: []string{"backup", "iso", "vztmpl"}, Total: 96 * gib, Used: 14 * gib},
 		{Name: "backup", Type: "dir", Content: []string{"backup"}, Shared: true, Prune: "keep-all=1", Total: 4096 * gib, Used: 900 * gib},
 		{Name: "small", Type: "dir", Content: []string{"backup"}, Shared: true, Prune: "keep-last=3", Total: 200 * gib, Used: 20 * gib},
-		{Name: "rpool", Type: "zfspool", Content: []string{"images", "rootdir"}, Total: 900 * gib, Used: 340 * gib},
+		{Name: "rpool", Type: "zfspool", Content: []string{"images", "rootdir"}},
 		{Name: "media", Type: "dir", Content: []string{"iso"}, Shared: true, Total: 500 * gib, Used: 120 * gib},
 	}
 	s.Pools = []*pool{{ID: "production", Comment: "what must not be down", Storages: []string{"backup"}}}

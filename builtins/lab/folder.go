@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"nixmox/builtins/lab/command"
 )
 
 // What the lab makes in its folder. Fresh removes these and nothing else.
@@ -21,6 +23,7 @@ const (
 	certFile   = "tls.crt"
 	keyFile    = "tls.key"
 	mountsDir  = "mounts"
+	// and zfs, zfs-NODE-NUMBER.json, bin and run
 )
 
 const markerText = "This folder is a simulated estate of nixmox. It may be removed.\n"
@@ -73,7 +76,14 @@ func openFolder(dir string, fresh bool) (_ *folder, err error) {
 	f := &folder{dir: dir, lock: lock}
 	if fresh {
 		// The marker stays: a removal cut short is still known as a lab's.
-		for _, name := range []string{stateFile, clockFile, secretFile, certFile, keyFile, mountsDir} {
+		machines, err := filepath.Glob(f.path("zfs-*.json"))
+		if err != nil {
+			return nil, fmt.Errorf("clearing the lab in %s: %w", dir, err)
+		}
+		for i, path := range machines {
+			machines[i] = filepath.Base(path)
+		}
+		for _, name := range append(machines, stateFile, clockFile, secretFile, certFile, keyFile, mountsDir, zfsDir, command.BinDir, command.RunDir) {
 			if err := errors.Join(os.RemoveAll(f.path(name)), os.RemoveAll(f.path(name)+tmpSuffix)); err != nil {
 				return nil, fmt.Errorf("clearing the lab in %s: %w", dir, err)
 			}

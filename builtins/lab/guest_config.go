@@ -78,6 +78,11 @@ func putConfig(typ string) func(*call) (any, error) {
 			return nil, &apiError{Status: 403, Reason: "only root can set 'lock' config"}
 		}
 		for _, key := range splitList(c.params.str("delete")) {
+			if strings.HasPrefix(key, "unused") {
+				if wrong := c.destroyUnused(g, key); wrong != "" {
+					return nil, serverError("%s", wrong)
+				}
+			}
 			g.change(key, nil)
 		}
 		for _, key := range slices.Sorted(maps.Keys(c.params)) {
@@ -85,7 +90,11 @@ func putConfig(typ string) func(*call) (any, error) {
 			case "delete", "revert", "digest", "force", "skiplock", "node", "vmid":
 				continue
 			}
-			g.change(key, g.configValue(key, c.params.str(key)))
+			value, wrong := c.configValue(g, key, c.params.str(key))
+			if wrong != "" {
+				return nil, serverError("%s", wrong)
+			}
+			g.change(key, value)
 		}
 		g.readConfig()
 		return nil, nil
@@ -95,15 +104,18 @@ func putConfig(typ string) func(*call) (any, error) {
 var newDisk = pattern.Of(`^rpool:(\d+)(,.*)?$`)
 
 // configValue is a value as Proxmox writes it: a new disk gets its volume.
-func (g *guest) configValue(key, text string) any {
-	if m := newDisk().FindStringSubmatch(text); m != nil && diskKey().MatchString(key) {
-		prefix := map[string]string{"qemu": "vm", "lxc": "subvol"}[g.Type]
-		n := 0
-		for strings.Contains(g.configText(), fmt.Sprintf("rpool:%s-%d-disk-%d", prefix, g.VMID, n)) {
-			n++
-		}
-		return fmt.Sprintf("rpool:%s-%d-disk-%d%s,size=%sG", prefix, g.VMID, n, m[2], m[1])
+func (c *call) configValue(g *guest, key, text string) (value any, wrong string) {
+	m := newDisk().FindStringSubmatch(text)
+	if m == nil || !diskKey().MatchString(key) {
+		return plainValue(g, key, text), ""
 	}
+	line := fmt.Sprintf("rpool:%s%s,size=%sG", c.freeDiskName(c.st.storage("rpool"), g), m[2], m[1])
+	v, _ := c.zvolOf(key, line)
+	return line, c.createZvol(g.Node, c.now(), nil, v)
+}
+
+// plainValue is one that makes nothing.
+func plainValue(g *guest, key, text string) any {
 	for _, o := range []options{qemuOptions, lxcOptions} {
 		if b, ok := parseBool(text); ok && slices.Contains(strings.Fields(o.boolean), key) {
 			return bit(b)

@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -63,15 +64,33 @@ func (l *Lab) cloneProblem(g *guest, j *guestJob) string {
 			return fmt.Sprintf("unable to create CT %d: %s %d already exists on node '%s'", j.NewID, o.noun(), o.VMID, o.Node)
 		}
 		return fmt.Sprintf("unable to create VM %d: config file already exists", j.NewID)
-	case !j.Full && !g.Template && j.Snapshot == "":
+	case !j.Full && (!g.Template || j.Snapshot != ""):
 		for _, d := range disksOf(g.Config) {
-			return fmt.Sprintf("Linked clone feature is not supported for '%s' (%s)", d.volid, d.key)
+			if _, zfs := l.zvolOf(d.key, d.volid); zfs || j.Snapshot == "" { // ZFS clones base images only
+				return fmt.Sprintf("Linked clone feature is not supported for '%s' (%s)", d.volid, d.key)
+			}
 		}
 	}
 	return ""
 }
 
-var ownVolume = pattern.Of(`rpool:(?:vm|base|subvol|basevol)-\d+-`)
+// cloneDisk makes the volume that a clone has for one of its source, and gives
+// the entry that names it.
+func (l *Lab) cloneDisk(t *task, n *guest, full bool, d disk, line string) (newLine, wrong string) {
+	store, name, _ := strings.Cut(d.volid, ":")
+	name = path.Base(name)
+	own := l.freeDiskName(l.st.storage(store), n)
+	newLine = store + ":" + own + strings.TrimPrefix(line, d.volid)
+	v, isZFS := l.zvolOf(d.key, newLine)
+	switch {
+	case !isZFS:
+		return newLine, ""
+	case full:
+		return newLine, l.copyZvol(n.Node, l.now(), t, v)
+	}
+	from, _ := l.zvolOf(d.key, line)
+	return store + ":" + name + "/" + own + strings.TrimPrefix(line, d.volid), l.cloneZvol(n.Node, l.now(), t, from, v)
+}
 
 func beginClone(l *Lab, t *task, g *guest, j *guestJob) string {
 	if wrong := l.cloneProblem(g, j); wrong != "" {
@@ -82,17 +101,27 @@ func beginClone(l *Lab, t *task, g *guest, j *guestJob) string {
 		source = s.Config
 	}
 	n := *g
-	n.VMID, n.Running, n.Paused, n.Template, n.Lock, n.Snapshots, n.Foreign, n.Pending, n.Pool = j.NewID, false, false, false, "clone", nil, nil, nil, j.Pool
+	n.VMID, n.Running, n.Paused, n.Template, n.Lock, n.Snapshots, n.Pending, n.Pool = j.NewID, false, false, false, "clone", nil, nil, j.Pool
+	if j.Node != "" {
+		n.Node = j.Node
+	}
+	disks := disksOf(source)
 	n.Config = map[string]any{}
-	own := map[string]string{"qemu": "vm", "lxc": "subvol"}[g.Type]
 	for key, value := range source {
-		if key == "template" || key == "parent" || strings.HasPrefix(key, "unused") {
+		if key != "template" && key != "parent" && !slices.ContainsFunc(disks, func(d disk) bool { return d.key == key }) {
+			n.Config[key] = value
+		}
+	}
+	for _, d := range disks {
+		if strings.HasPrefix(d.key, "unused") {
 			continue
 		}
-		if text, isText := value.(string); isText {
-			value = ownVolume().ReplaceAllString(text, fmt.Sprintf("rpool:%s-%d-", own, j.NewID))
+		line, wrong := l.cloneDisk(t, &n, j.Full, d, fmt.Sprint(source[d.key]))
+		if wrong != "" {
+			l.destroyAll(&n, l.now(), t)
+			return "clone failed: " + wrong
 		}
-		n.Config[key] = value
+		n.Config[d.key] = line
 	}
 	if mac, ok := n.Config["net0"].(string); ok {
 		n.Config["net0"] = macText().ReplaceAllString(mac, fmt.Sprintf("BC:24:11:FF:%02X:%02X", j.NewID>>8&255, j.NewID&255))
@@ -106,9 +135,6 @@ func beginClone(l *Lab, t *task, g *guest, j *guestJob) string {
 	n.Config[map[string]string{"qemu": "name", "lxc": "hostname"}[g.Type]] = name
 	if j.Text != "" {
 		n.Config["description"] = j.Text
-	}
-	if j.Node != "" {
-		n.Node = j.Node
 	}
 	n.readConfig()
 	l.st.Guests = append(l.st.Guests, &n)
@@ -220,6 +246,11 @@ func beginMigrate(l *Lab, t *task, g *guest, j *guestJob) string {
 	for _, d := range disksOf(g.Config) {
 		t.logAt(l.now(), "found local disk '%s' (attached)", d.volid)
 	}
+	for _, v := range l.allZvols(g) {
+		if v.base != "" {
+			return fail(fmt.Sprintf("can't migrate '%s' as it's a clone of '%s'", v.volid, v.base))
+		}
+	}
 	return ""
 }
 
@@ -227,6 +258,12 @@ func finishMigrate(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string 
 	if g.Running && g.Type == "lxc" {
 		t.logAt(at, "start container on target node")
 		g.Since = at
+	}
+	for _, v := range l.allZvols(g) {
+		if wrong := l.moveZvol(g.Node, j.Node, at, v); wrong != "" {
+			t.logAt(at, "ERROR: storage migration for '%s' to storage 'rpool' failed - %s", v.volid, wrong)
+			return "migration aborted"
+		}
 	}
 	g.Node = j.Node
 	t.logAt(at, "migration finished successfully (duration 00:00:20)")
@@ -273,10 +310,21 @@ func beginDestroy(l *Lab, t *task, g *guest, j *guestJob) string {
 	if g.Lock != "" {
 		return g.lockedError()
 	}
-	return l.destroyProblem(g, j)
+	if wrong := l.destroyProblem(g, j); wrong != "" {
+		return wrong
+	}
+	for _, v := range l.allZvols(g) {
+		if v.isBase() && len(l.clonesOf(g.Node, l.now(), v)) > 0 {
+			return fmt.Sprintf("base volume '%s' is still in use by linked cloned", v.volid)
+		}
+	}
+	return ""
 }
 
-func finishDestroy(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) string {
+func finishDestroy(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string {
+	if wrong := l.destroyAll(g, at, t); wrong != "" && g.Type == "lxc" {
+		return wrong
+	}
 	l.st.Guests = slices.DeleteFunc(l.st.Guests, func(o *guest) bool { return o.VMID == g.VMID })
 	if j.Purge {
 		l.st.setHA(g, "")
@@ -319,9 +367,14 @@ func wantedSize(text string, now int64) int64 {
 	return size
 }
 
-func finishResize(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) string {
+func finishResize(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string {
 	line := g.config(j.Disk)
 	size := wantedSize(j.Size, diskSize(line))
+	if v, ok := l.zvolOf(j.Disk, line); ok {
+		if wrong := l.resizeZvol(g.Node, at, t, v, size); wrong != "" {
+			return wrong
+		}
+	}
 	text := fmt.Sprintf("%dM", (size+mib-1)/mib)
 	if size%gib == 0 {
 		text = fmt.Sprintf("%dG", size/gib)

@@ -51,9 +51,15 @@ func beginSnapshot(l *Lab, t *task, g *guest, j *guestJob) string {
 			delete(config, key)
 		}
 	}
-	g.Snapshots = append(g.Snapshots, snapshot{
+	s := snapshot{
 		Name: j.Snapshot, Description: j.Text, Parent: g.config("parent"), Time: t.Start.Unix(), RAM: j.RAM && g.Running, State: "prepare", Config: config,
-	})
+	}
+	if s.RAM {
+		if wrong := l.createZvol(g.Node, l.now(), t, l.memoryZvol(g, s.Name)); wrong != "" {
+			return wrong
+		}
+	}
+	g.Snapshots = append(g.Snapshots, s)
 	return ""
 }
 
@@ -68,7 +74,7 @@ func (g *guest) canSnapshot() bool {
 	return true
 }
 
-func finishSnapshot(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) string {
+func finishSnapshot(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string {
 	s := g.snapshot(j.Snapshot)
 	if s == nil {
 		return fmt.Sprintf("snapshot '%s' does not exist", j.Snapshot)
@@ -77,10 +83,24 @@ func finishSnapshot(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) string 
 		t.say("saving VM state and RAM using storage 'rpool'")
 		t.say("completed saving the VM state in 2s, saved %.2f MiB", float64(g.memoryUsed())/float64(mib))
 	}
-	for _, d := range disksOf(g.Config) {
-		if g.Type == "qemu" && !strings.HasPrefix(d.key, "unused") {
+	for _, d := range disksOf(s.Config) {
+		if g.Type == "qemu" {
 			t.say("snapshotting 'drive-%s' (%s)", d.key, d.volid)
 		}
+	}
+	used, _ := l.zvols(s.Config)
+	for i, v := range used {
+		wrong := l.snapshotZvol(g.Node, at, t, v, s.Name)
+		if wrong == "" {
+			continue
+		}
+		t.say("snapshot create failed: starting cleanup")
+		for _, done := range used[:i] {
+			if wrong := l.all(g.Node, at, t, []string{"zfs", "destroy", done.dataset + "@" + s.Name}); wrong != "" {
+				t.say("%s", wrong)
+			}
+		}
+		return wrong // and what was prepared is undone
 	}
 	s.State = ""
 	g.Config["parent"] = j.Snapshot
@@ -101,10 +121,13 @@ func beginDeleteSnapshot(l *Lab, t *task, g *guest, j *guestJob) string {
 	return ""
 }
 
-func finishDeleteSnapshot(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) string {
+func finishDeleteSnapshot(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string {
 	gone := g.snapshot(j.Snapshot)
 	if gone == nil {
 		return fmt.Sprintf("snapshot '%s' does not exist", j.Snapshot)
+	}
+	if wrong := l.deleteZvolSnapshots(t, g, gone, j.Force, at); wrong != "" {
+		return wrong
 	}
 	parent := gone.Parent
 	for i := range g.Snapshots {
@@ -122,6 +145,33 @@ func finishDeleteSnapshot(l *Lab, t *task, g *guest, j *guestJob, _ time.Time) s
 	return "OK"
 }
 
+// deleteZvolSnapshots takes from the snapshot volume by volume, as it goes. By
+// force, what cannot be destroyed is only complained about.
+func (l *Lab) deleteZvolSnapshots(t *task, g *guest, s *snapshot, force bool, at time.Time) (wrong string) {
+	if s.RAM {
+		if wrong := l.destroyZvol(g.Node, at, nil, l.memoryZvol(g, s.Name)); wrong != "" && !force {
+			return wrong
+		}
+		s.RAM = false
+	}
+	if s.Config == nil { // of the estate's history
+		s.Config = maps.Clone(g.Config)
+	}
+	used, _ := l.zvols(s.Config)
+	for _, v := range used {
+		wrong := l.all(g.Node, at, t, []string{"zfs", "destroy", v.dataset + "@" + s.Name})
+		switch {
+		case wrong != "" && !force:
+			return wrong
+		case wrong != "":
+			t.say("%s", wrong)
+		default:
+			delete(s.Config, v.key)
+		}
+	}
+	return ""
+}
+
 func beginRollback(l *Lab, t *task, g *guest, j *guestJob) string {
 	s := g.snapshot(j.Snapshot)
 	switch {
@@ -134,24 +184,13 @@ func beginRollback(l *Lab, t *task, g *guest, j *guestJob) string {
 	if config == nil {
 		config = g.Config
 	}
-	if disks := disksOf(config); len(disks) > 0 {
-		later := func(at int64) bool { return at > s.Time }
-		for _, o := range g.Snapshots {
-			if o.Name != s.Name && (later(o.Time) || o.Time == s.Time && g.after(o.Name, s.Name)) {
-				return fmt.Sprintf("can't rollback, '%s' is not most recent snapshot on '%s'", s.Name, disks[0].volid)
-			}
-		}
-		g.Foreign = slices.DeleteFunc(g.Foreign, func(f foreignSnapshot) bool {
-			replication := f.Time >= s.Time && strings.HasPrefix(f.Name, "__replicate_")
-			if replication {
-				t.say("WARN: removing replication snapshot '%s@%s'", disks[0].volid, f.Name)
-			}
-			return replication
-		})
-		for _, f := range g.Foreign {
-			if f.Time >= s.Time {
-				return fmt.Sprintf("can't rollback, '%s' is not most recent snapshot on '%s'", s.Name, disks[0].volid)
-			}
+	used, _ := l.zvols(config)
+	if wrong := l.removeReplications(t, g, used, s.Name); wrong != "" {
+		return wrong
+	}
+	for _, v := range used {
+		if _, wrong := l.newerThan(g.Node, l.now(), v, s.Name); wrong != "" {
+			return wrong
 		}
 	}
 	switch {
@@ -164,18 +203,44 @@ func beginRollback(l *Lab, t *task, g *guest, j *guestJob) string {
 	return ""
 }
 
-// after says whether one snapshot was made after another.
-func (g *guest) after(one, other string) bool {
-	index := func(name string) int {
-		return slices.IndexFunc(g.Snapshots, func(s snapshot) bool { return s.Name == name })
+// removeReplications removes what replication left in the way, unless more than
+// that is.
+func (l *Lab) removeReplications(t *task, g *guest, used []zvol, snap string) (wrong string) {
+	replications := map[string][]string{}
+	for _, v := range used {
+		blockers, wrong := l.newerThan(g.Node, l.now(), v, snap)
+		for _, name := range blockers {
+			if !strings.HasPrefix(name, "__replicate_") {
+				return wrong
+			}
+		}
+		replications[v.volid] = blockers
 	}
-	return index(one) > index(other)
+	for _, v := range used {
+		for _, name := range replications[v.volid] {
+			t.say("WARN: removing replication snapshot '%s@%s'", v.volid, name)
+			if wrong := l.all(g.Node, l.now(), t, []string{"zfs", "destroy", v.dataset + "@" + name}); wrong != "" {
+				return wrong
+			}
+		}
+	}
+	return ""
 }
 
 func finishRollback(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string {
 	s := g.snapshot(j.Snapshot)
 	if s == nil {
 		return fmt.Sprintf("snapshot '%s' does not exist", j.Snapshot)
+	}
+	config := s.Config
+	if config == nil {
+		config = g.Config
+	}
+	used, _ := l.zvols(config)
+	for _, v := range used {
+		if wrong := l.rollbackZvol(g.Node, at, t, v, s.Name); wrong != "" {
+			return wrong
+		}
 	}
 	if s.Config != nil {
 		config := maps.Clone(s.Config)
@@ -184,6 +249,7 @@ func finishRollback(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string
 				config[key] = value
 			}
 		}
+		keepUnused(config, disksOf(g.Config))
 		g.Config, g.Pending = config, nil
 		g.readConfig()
 	}
@@ -192,4 +258,19 @@ func finishRollback(l *Lab, t *task, g *guest, j *guestJob, at time.Time) string
 		g.Running, g.Since, g.PID = true, at, t.PID+1
 	}
 	return "OK"
+}
+
+// keepUnused gives entries to the disks that a configuration does not name.
+func keepUnused(config map[string]any, disks []disk) {
+	named := disksOf(config)
+	for _, d := range disks {
+		if slices.ContainsFunc(named, func(o disk) bool { return o.volid == d.volid }) {
+			continue
+		}
+		n := 0
+		for config[fmt.Sprintf("unused%d", n)] != nil {
+			n++
+		}
+		config[fmt.Sprintf("unused%d", n)] = d.volid
+	}
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -116,10 +117,13 @@ func (l *Lab) runGuestJob(t *task, at time.Time) {
 		j.Begun, t.Due = true, at.Add(kind.takes)
 		return
 	}
-	if kind.lock != "" {
+	status := kind.finish(l, t, g, j, at)
+	t.end(status, at)
+	if status != "OK" {
+		l.undoGuestJob(t, g)
+	} else if kind.lock != "" {
 		g.Lock = ""
 	}
-	t.end(kind.finish(l, t, g, j, at), at)
 }
 
 // undoGuestJob takes away what a task left that failed half way. What Proxmox
@@ -130,10 +134,19 @@ func (l *Lab) undoGuestJob(t *task, g *guest) {
 	default:
 		g.Lock = ""
 	}
-	g.Snapshots = slices.DeleteFunc(g.Snapshots, func(s snapshot) bool { return s.State == "prepare" })
-	if t.Guest.NewID != 0 {
-		l.st.Guests = slices.DeleteFunc(l.st.Guests, func(n *guest) bool { return n.VMID == t.Guest.NewID })
-	}
+	g.Snapshots = slices.DeleteFunc(g.Snapshots, func(s snapshot) bool {
+		if s.State == "prepare" && s.RAM {
+			l.destroyZvol(g.Node, l.now(), t, l.memoryZvol(g, s.Name))
+		}
+		return s.State == "prepare"
+	})
+	l.st.Guests = slices.DeleteFunc(l.st.Guests, func(n *guest) bool {
+		gone := n.VMID == t.Guest.NewID
+		if gone {
+			l.destroyAll(n, l.now(), t)
+		}
+		return gone
+	})
 }
 
 // spoiled has a task fail or hang that a fault is meant for.
@@ -166,7 +179,12 @@ type disk struct{ key, volid string }
 
 var diskKey = pattern.Of(`^(?:(?:ide|sata|scsi|virtio|efidisk|tpmstate|mp|unused)\d+|rootfs)$`)
 
-// disksOf are the volumes of a configuration, by key.
+// diskOrder is the order in which Proxmox goes through the disks of a guest.
+func diskOrder(key string) int {
+	return slices.Index([]string{"rootfs", "mp", "ide", "scsi", "virtio", "sata", "efidisk", "tpmstate", "unused"}, strings.TrimRight(key, "0123456789"))
+}
+
+// disksOf are the volumes of a configuration, in that order.
 func disksOf(config map[string]any) []disk {
 	var out []disk
 	for key, value := range config {
@@ -176,7 +194,12 @@ func disksOf(config map[string]any) []disk {
 			out = append(out, disk{key, volid})
 		}
 	}
-	slices.SortFunc(out, func(a, b disk) int { return strings.Compare(a.key, b.key) })
+	slices.SortFunc(out, func(a, b disk) int {
+		if c := cmp.Compare(diskOrder(a.key), diskOrder(b.key)); c != 0 {
+			return c
+		}
+		return cmp.Or(len(a.key)-len(b.key), strings.Compare(a.key, b.key)) // scsi2 before scsi10
+	})
 	return out
 }
 

@@ -1,6 +1,13 @@
 // Package lab is a simulated estate: a Proxmox VE cluster that answers the real
 // API over TLS, with guests, storages whose archives are real files, tasks that
-// take time, and faults on request.
+// take time, and faults on request; and the commands that an administrator of
+// its nodes has, zfs and zpool. Both see one estate: what its Proxmox does to
+// the volumes of guests it does by these commands, as Proxmox itself does, on
+// the ZFS of the node (package zfs).
+//
+// The commands are the program that opened the lab, by other names, in a folder
+// where nothing else is. Started so, it is a client of package command, which
+// asks the opened lab over a socket in the estate's folder.
 //
 // It exists so that playbooks and the rest of nixmox can be tried where nothing
 // can be broken. It must know nothing of nixmox: it is what nixmox is held
@@ -51,6 +58,8 @@ type Endpoint struct {
 	RootTokenSecret string
 	RootPassword    string // of root@pam, for /access/ticket
 
+	Commands string // the folder of its commands, see CommandDir
+
 	// Mounts says where the files of storages really are: by the storage's name
 	// when it is shared, by "node/storage" when each node has its own.
 	Mounts map[string]string
@@ -67,6 +76,9 @@ type Lab struct {
 
 	mu       sync.Mutex // everything below
 	st       *state
+	machines map[string]*machine // the ZFS of each node
+	replaced []string            // files that the next state will not name
+	commands commands
 	lastPoll time.Time     // real time of the last request, for ClockAuto
 	idle     time.Duration // idleAfter, but in tests
 	url      string
@@ -130,6 +142,9 @@ func Open(o Options) (_ *Lab, err error) {
 		l.st.Offset = max(l.st.Offset, d)
 	}
 	l.applyGuestFaults()
+	if err := l.loadMachines(); err != nil {
+		return nil, err
+	}
 	if err := l.save(); err != nil {
 		return nil, err
 	}
@@ -138,6 +153,10 @@ func Open(o Options) (_ *Lab, err error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop, l.stopped = cancel, ctx.Done()
+	if err := l.startCommands(); err != nil {
+		cancel()
+		return nil, err
+	}
 	l.done.Go(func() { l.pump(ctx) })
 	return l, nil
 }
@@ -169,7 +188,7 @@ func (l *Lab) Start() (Endpoint, error) {
 		URL: l.url, Fingerprint: l.cert.fingerprint,
 		TokenID: mainToken, TokenSecret: l.secrets.Token,
 		RootTokenID: rootToken, RootTokenSecret: l.secrets.RootToken, RootPassword: l.secrets.Password,
-		Mounts: l.mounts(),
+		Commands: l.CommandDir(), Mounts: l.mounts(),
 	}, nil
 }
 
@@ -186,7 +205,7 @@ func (l *Lab) Close() error {
 	l.mu.Unlock()
 
 	l.stop()
-	var errs []error
+	errs := []error{l.stopCommands()}
 	if server != nil {
 		// Idle connections are closed at once, answers under way are finished.
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -206,6 +225,9 @@ func (l *Lab) Close() error {
 
 // save writes the state. The caller holds mu.
 func (l *Lab) save() error {
+	if err := l.saveMachines(); err != nil {
+		return fmt.Errorf("saving the lab: %w", err)
+	}
 	b, err := l.st.encode()
 	if err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
@@ -213,7 +235,7 @@ func (l *Lab) save() error {
 	if err := writeFile(l.folder.path(stateFile), b, !l.opt.Brief); err != nil {
 		return fmt.Errorf("saving the lab: %w", err)
 	}
-	return nil
+	return l.removeReplaced()
 }
 
 // applyGuestFaults gives guests the locks that faults ask for.

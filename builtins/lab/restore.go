@@ -122,6 +122,7 @@ func (l *Lab) runRestore(t *task, at time.Time) {
 		case g != nil && j.Over:
 			g.Lock = ""
 		case g != nil:
+			l.destroyAll(g, at, t)
 			l.st.Guests = slices.DeleteFunc(l.st.Guests, func(x *guest) bool { return x == g })
 		}
 		t.end(emsg+why, at)
@@ -158,6 +159,9 @@ func (l *Lab) restoreStep(t *task, g *guest, at time.Time) string {
 	from := parseConfig(config)
 	if j.Step++; j.Step == 1 {
 		if j.Over { // what it had is gone from here on
+			if wrong := l.destroyAll(g, at, t); wrong != "" && g.Type == "lxc" {
+				return wrong
+			}
 			maps.DeleteFunc(g.Config, func(_ string, x any) bool { s, _ := x.(string); return diskLine().MatchString(s) })
 			g.Snapshots, g.Lock = nil, "create"
 		}
@@ -168,10 +172,11 @@ func (l *Lab) restoreStep(t *task, g *guest, at time.Time) string {
 	if l.faults.hit("restore", t.ID, "fail") != nil {
 		damage = errors.New("input/output error")
 	}
-	if why := l.allocate(t, g, from); why != "" {
+	if why := l.allocate(t, g, from, at); why != "" {
 		return why
 	}
 	if damage != nil {
+		l.destroyAll(g, at, t)
 		maps.DeleteFunc(g.Config, func(string, any) bool { return true })
 		t.sayDamaged(v)
 		if g.Type == "lxc" {
@@ -195,7 +200,7 @@ func (l *Lab) restoreStep(t *task, g *guest, at time.Time) string {
 
 // allocate gives the guest the configuration of the archive, with disks of its
 // own.
-func (l *Lab) allocate(t *task, g *guest, from map[string]any) string {
+func (l *Lab) allocate(t *task, g *guest, from map[string]any, at time.Time) string {
 	j := t.Restore
 	g.Config, g.Disk = from, 0
 	delete(g.Config, "parent")
@@ -208,7 +213,7 @@ func (l *Lab) allocate(t *task, g *guest, from map[string]any) string {
 			}
 		}
 	}
-	n := 0
+	made := map[string]any{}
 	for _, key := range keys {
 		line, _ := from[key].(string)
 		if strings.HasPrefix(line, "/") && mountPoint().MatchString(key) && j.Disks == nil {
@@ -241,12 +246,13 @@ func (l *Lab) allocate(t *task, g *guest, from map[string]any) string {
 		if !s.holds(content) {
 			return fmt.Sprintf("storage '%s' does not support content-type '%s'", store, content)
 		}
-		prefix := "vm"
-		if g.Type == "lxc" && s.Type == "zfspool" {
-			prefix = "subvol"
+		volid := store + ":" + l.freeDiskName(s, &guest{VMID: g.VMID, Type: g.Type, Node: g.Node, Config: made})
+		made[key] = volid
+		if v, ok := l.zvolOf(key, volid+rest); ok {
+			if wrong := l.copyZvol(g.Node, at, t, v); wrong != "" {
+				return wrong
+			}
 		}
-		volid := fmt.Sprintf("%s:%s-%d-disk-%d", store, prefix, g.VMID, n)
-		n++
 		g.Config[key] = volid + rest
 		g.Disk += diskSize(rest)
 		if g.Type == "qemu" {

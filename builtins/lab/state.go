@@ -28,6 +28,7 @@ type state struct {
 	Roles    map[string][]string // the estate's own, with their privileges
 	ACL      []aclEntry
 	HA       []*haResource
+	ZFS      map[string]uint64 `json:",omitempty"` // by node, the number of the file that has it
 }
 
 const stateVersion = 2
@@ -67,9 +68,7 @@ type guest struct {
 	Paused    bool       `json:",omitempty"` // a running VM whose CPUs stand still
 	// Pending are changes of the configuration that wait for the next start; nil removes the entry.
 	Pending map[string]any `json:",omitempty"`
-	// Foreign are snapshots of its volumes that Proxmox's configuration does not know.
-	Foreign []foreignSnapshot `json:",omitempty"`
-	Frozen  bool              `json:",omitempty"` // its file systems, by the agent
+	Frozen  bool           `json:",omitempty"` // its file systems, by the agent
 }
 
 type snapshot struct {
@@ -78,12 +77,6 @@ type snapshot struct {
 	RAM                       bool           `json:",omitempty"`
 	State                     string         `json:",omitempty"` // prepare or delete while it is not whole
 	Config                    map[string]any `json:",omitempty"` // as the guest's was
-}
-
-// foreignSnapshot was made by replication, by a backup, by another tool or by hand.
-type foreignSnapshot struct {
-	Name string
-	Time int64
 }
 
 type storage struct {

@@ -24,15 +24,19 @@ func (s *storage) offlineError() string {
 	return "unable to activate storage '" + s.Name + "' - directory is expected to be a mount point but is not mounted: '" + s.pvePath() + "'"
 }
 
-// storageUsed is the made-up use plus what really lies there.
-func (l *Lab) storageUsed(s *storage, node string) int64 {
-	used := s.Used
+// storageSpace is what the pool of a storage says or, of another, the made-up
+// use plus what really lies there.
+func (l *Lab) storageSpace(s *storage, node string) (used, total int64) {
+	if s.zfsPool() != "" {
+		return l.poolSpace(s, node)
+	}
+	used = s.Used
 	if s.keepsFiles() {
 		for _, v := range l.volumes(s, node) {
 			used += v.size
 		}
 	}
-	return used
+	return used, s.Total
 }
 
 // storageHere finds the storage that a request names.
@@ -59,8 +63,8 @@ func (c *call) storageStatus(s *storage) obj {
 		"active": 0, "total": 0, "used": 0, "avail": 0,
 	}
 	if !c.offline(s) {
-		used := c.storageUsed(s, c.v("node"))
-		o["active"], o["total"], o["used"], o["avail"] = 1, s.Total, used, s.Total-used
+		used, total := c.storageSpace(s, c.v("node"))
+		o["active"], o["total"], o["used"], o["avail"] = 1, total, used, total-used
 	}
 	return o
 }
@@ -114,7 +118,7 @@ func (c *call) storageConfig(s *storage) obj {
 	case "lvmthin":
 		o["vgname"], o["thinpool"] = s.Name, "data"
 	default:
-		o["pool"], o["sparse"] = "rpool/data", 1
+		o["pool"], o["sparse"] = s.zfsPool(), 1
 	}
 	if s.Prune != "" {
 		o["prune-backups"] = s.Prune

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -60,7 +61,11 @@ func (s *storage) devicePath(volid string) string {
 	if s.Type == "lvmthin" {
 		return "/dev/" + s.Name + "/" + name
 	}
-	return "/dev/zvol/rpool/data/" + name
+	own := path.Base(name) // a linked clone's begins with its base's
+	if strings.Contains(own, "vol-") {
+		return "/" + s.zfsPool() + "/" + own
+	}
+	return "/dev/zvol/" + s.zfsPool() + "/" + own
 }
 
 func (s *storage) holds(content string) bool { return slices.Contains(s.Content, content) }
@@ -95,7 +100,7 @@ var (
 	isoName     = pattern.Of(`^iso/([^/]+\.(?i:iso|img))$`)
 	pbsName     = pattern.Of(`^backup/(vm|ct)/([1-9][0-9]{2,8})/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$`)
 	vztmplName  = pattern.Of(`^vztmpl/([^/]+\.tar\.(?:gz|xz|zst|bz2))$`)
-	diskName    = pattern.Of(`^(vm|base|subvol|basevol)-([1-9][0-9]{2,8})-disk-[0-9]+$`)
+	diskName    = pattern.Of(`^(?:(?:base|basevol)-\d+-[^\s/]+/)?(vm|base|subvol|basevol)-([1-9][0-9]{2,8})-[^\s/]+$`)
 	vzdumpName  = pattern.Of(`^vzdump-(qemu|lxc|openvz)-([1-9][0-9]{2,8})-(?:(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.)?.*$`)
 	archiveTail = pattern.Of(`\.((?:tar|vma)(?:\.(?:gz|lzo|zst))?|tgz)$`)
 )
@@ -108,6 +113,7 @@ type volume struct {
 	file      string // where it really is; empty for disks
 	vmid      int    // its owner, 0 if it has none
 	subtype   string // of a backup: qemu or lxc
+	parent    string // of a linked clone: the snapshot that it is of
 	format    string
 	ctime     int64
 	standard  bool // a backup whose name carries its date
@@ -268,10 +274,14 @@ func (l *Lab) volumes(s *storage, node string) []*volume {
 	return list
 }
 
-var diskLine = pattern.Of(`^([a-zA-Z][a-zA-Z0-9\-_.]*):((?:vm|base|subvol|basevol)-\d+-disk-\d+)(?:,|$)`)
+var diskLine = pattern.Of(`^([a-zA-Z][a-zA-Z0-9\-_.]*):((?:(?:base|basevol)-\d+-disk-\d+/)?(?:vm|base|subvol|basevol)-\d+-disk-\d+)(?:,|$)`)
 
-// disks lists the volumes of the node's guests on a storage of blocks.
+// disks lists the volumes on a storage of blocks: what lies in the pool where
+// it is of ZFS, else what the node's guests declare.
 func (l *Lab) disks(s *storage, node string) []*volume {
+	if s.zfsPool() != "" {
+		return l.zfsVolumes(s, node)
+	}
 	var list []*volume
 	for _, g := range l.st.Guests {
 		if g.Node != node {

@@ -25,6 +25,7 @@ type dump struct {
 	Every   time.Duration // between steps
 	Fault   string        // what is to go wrong with it
 	Text    string        // of the fault text
+	Read    []string      `json:",omitempty"` // the snapshots that were taken to be read
 }
 
 // speed is how fast the lab reads disks, in virtual time.
@@ -80,6 +81,10 @@ func (l *Lab) beginDump(t *task, vmid int, at time.Time) bool {
 		d.Mode = "stop"
 	}
 	l.sayPrepared(t, g)
+	if wrong := l.snapshotForBackup(t, g, at); wrong != "" {
+		l.failDump(t, wrong, at)
+		return false
+	}
 	if s.Type == "pbs" {
 		t.say("INFO: creating Proxmox Backup Server archive '%s'", d.Name)
 	} else {

@@ -232,6 +232,7 @@ func (l *Lab) release(t *task, g *guest) {
 	switch {
 	case g.Type == "lxc" && d.Mode == "snapshot":
 		t.say("INFO: cleanup temporary 'vzdump' snapshot")
+		l.dropBackupSnapshot(t, g)
 	case g.Type == "lxc" && d.Mode == "stop" && d.Was:
 		g.Running, g.Since = true, t.Due
 		t.say("INFO: restarting vm")

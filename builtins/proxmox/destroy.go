@@ -44,7 +44,9 @@ type DestroyResult struct {
 	taskPart
 }
 
-var volumeOwner = pattern.Of(`(?:^|/)(?:vm|base|subvol|basevol)-([0-9]+)-`)
+// volumeOwner is whose a volume is by its name. That of a linked clone begins
+// with its base's, which is another guest's: base-9000-disk-0/vm-112-disk-0.
+var volumeOwner = pattern.Of(`(?:^|/)(?:vm|base|subvol|basevol)-([0-9]+)-[^/]*$`)
 
 func (c client) decideDestroy(ctx context.Context, a DestroyArgs) (DestroyDecision, error) {
 	g, err := c.find(ctx, a.Guest)

@@ -274,7 +274,7 @@ func TestDestroyCloneMigrateRefused(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	r := do[DestroyResult](u, "destroy", args{"guest": 112})
-	if len(r.Disks) != 1 || r.Disks[0].VolID != "rpool:vm-112-disk-0" || len(r.Warnings.Value) != 0 {
+	if len(r.Disks) != 1 || r.Disks[0].VolID != "rpool:base-9000-disk-0/vm-112-disk-0" || len(r.Warnings.Value) != 0 {
 		t.Errorf("%+v", r)
 	}
 	if _, err := u.call("status", args{"guest": 112}); builtin.AsFault(err) == nil {

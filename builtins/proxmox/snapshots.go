@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"nixmox/builtins/internal/mark"
+	"nixmox/builtins/internal/owner"
 	"nixmox/builtins/internal/pve"
 	"nixmox/engine/builtin"
 )
@@ -31,24 +31,6 @@ type Snapshot struct {
 
 	mark   mark.Mark
 	config map[string]any // of a planned one: the guest's configuration then
-}
-
-// otherOwners are the tools that name their snapshots in a way of their own.
-var otherOwners = []struct{ prefix, owner string }{
-	{"vzdump", "vzdump"}, {"__replicate_", "replication"}, {"__migration__", "migration"}, {"__", "Proxmox"}, {"autosnap_", "sanoid"},
-	{"syncoid_", "syncoid"}, {"zfs-auto-snap", "zfs-auto-snapshot"}, {"zrepl_", "zrepl"},
-}
-
-func ownerOf(name string, ours bool) string {
-	if ours {
-		return "nixmox"
-	}
-	for _, o := range otherOwners {
-		if strings.HasPrefix(name, o.prefix) {
-			return o.owner
-		}
-	}
-	return "other"
 }
 
 func (c client) snapshots(ctx context.Context, args GuestArgs) ([]Snapshot, error) {
@@ -84,7 +66,7 @@ func (c client) snapshotsOf(ctx context.Context, g foundGuest) ([]Snapshot, erro
 		if s.mark, s.Ours = mark.Parse(s.Description); s.Ours {
 			s.Run, s.Playbook = s.mark.Run, s.mark.Playbook
 		}
-		s.Owner = ownerOf(s.Name, s.Ours)
+		s.Owner = cmp.Or(owner.Of(s.Name, s.Ours), "other")
 		out = append(out, s)
 	}
 	for i := range out {

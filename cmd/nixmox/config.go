@@ -49,10 +49,12 @@ type secretConfig struct {
 	Credential string `toml:"credential"` // a systemd credential (LoadCredential=)
 }
 
-// labConfig is what `nixmox lab up` writes: whose clock counts.
+// labConfig is what `nixmox lab up` writes: whose clock counts, and which
+// programs are started, and no others.
 type labConfig struct {
-	Dir   string `toml:"dir"`
-	Clock string `toml:"clock"` // real or auto
+	Dir      string `toml:"dir"`
+	Clock    string `toml:"clock"`    // real or auto
+	Commands string `toml:"commands"` // a folder; the one in dir if empty
 }
 
 // plainSecret is a secret that stands in the configuration file itself.

@@ -76,8 +76,10 @@ func fillDisk(path string) {
 // playbookArgs make a playbook's run short and full of what matters: several
 // nodes, something to prune.
 var playbookArgs = map[string][]string{
-	"backup":  {"--guests", "100,101", "--keep-daily", "1", "--keep-weekly", "0", "--keep-monthly", "0"},
-	"restore": {"--guest", "100", "--archive", "newest", "--start"},
+	"backup":          {"--guests", "100,101", "--keep-daily", "1", "--keep-weekly", "0", "--keep-monthly", "0"},
+	"restore":         {"--guest", "100", "--archive", "newest", "--start"},
+	"snapshot":        {"--rules", "last=1", "--exclude", "rpool/ROOT/**"},
+	"snapshot_guests": {"--guests", "100,101", "--rules", "last=1"},
 }
 
 func TestCrashMatrix(t *testing.T) {
@@ -195,8 +197,11 @@ func newWorldIn(t *testing.T, o lab.Options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { secretsIn(w.dir, t) })
 	w.lab = l
+	for _, name := range []string{"old-1", "old-2", "old-3"} { // something to prune
+		w.zfs("pve1", "snapshot", "-r", "-o", "nixmox:snapshot=nixmox: v=1 run=01LAB of="+name, "rpool/share@"+name)
+	}
+	t.Cleanup(func() { secretsIn(w.dir, t) })
 	w.dump = filepath.Join(endpoint.Mounts["backup"], "dump")
 	if err := os.WriteFile(filepath.Join(w.dir, "nixmox.toml"), []byte(labToml(endpoint, filepath.Join(w.dir, "lab"), "auto")), 0o600); err != nil {
 		t.Fatal(err)
@@ -317,7 +322,23 @@ func (w *world) state() string {
 		w.t.Fatal(err)
 	}
 	slices.Sort(lines)
+	for _, node := range []string{"pve1", "pve2", "pve3"} {
+		list := w.zfs(node, "list", "-H", "-r", "-t", "all", "-s", "name", "-o", "name,userrefs,nixmox:snapshot", "rpool")
+		lines = append(lines, runMark.ReplaceAllString(snapshotStamp.ReplaceAllString(list, "TIME"), "run=ID"))
+	}
 	return strings.Join(lines, "\n")
+}
+
+var snapshotStamp = regexp.MustCompile(`\d{8}T\d{6}Z`)
+
+// zfs gives a command on a node of the lab.
+func (w *world) zfs(node string, args ...string) string {
+	w.t.Helper()
+	out, complaints, exit, err := w.lab.Command(node, append([]string{"zfs"}, args...)...)
+	if err != nil || exit != 0 {
+		w.t.Fatalf("zfs %s: exit %d, %v: %s", strings.Join(args, " "), exit, err, complaints)
+	}
+	return out
 }
 
 // The disk of the state folder fills up in the middle of a run: nothing more

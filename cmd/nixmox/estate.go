@@ -12,6 +12,7 @@ import (
 
 	"nixmox/builtins"
 	"nixmox/builtins/lab"
+	"nixmox/builtins/lab/command"
 	"nixmox/engine"
 	"nixmox/engine/builtin"
 	"nixmox/engine/journal"
@@ -84,12 +85,15 @@ func openEstate(f *engineFlags) (*estate, error) {
 	if err != nil {
 		return nil, err
 	}
+	commands := "" // what the machine has, but for a lab: there nothing else can be started
 	switch {
 	case f.lab != "":
 		if proxmox, err = e.openLab(f, filepath.Join(state, "lab")); err != nil {
 			return nil, err
 		}
+		commands = e.lab.CommandDir()
 	case c.Lab != nil:
+		commands = c.relative(cmp.Or(c.Lab.Commands, filepath.Join(c.Lab.Dir, command.BinDir)))
 		now, err := lab.ReadClock(c.relative(c.Lab.Dir))
 		if err != nil {
 			return nil, usage(fmt.Errorf("the clock of the lab: %w", err), "is it up? nixmox lab up --dir "+c.Lab.Dir)
@@ -102,7 +106,7 @@ func openEstate(f *engineFlags) (*estate, error) {
 	if e.proxmox = proxmox; proxmox != nil {
 		proxmox.Now = e.engine.Clock.Now
 	}
-	if e.engine.Modules, e.close, err = builtins.All(builtins.Config{Proxmox: proxmox}); err != nil {
+	if e.engine.Modules, e.close, err = builtins.All(builtins.Config{Proxmox: proxmox, Commands: commands}); err != nil {
 		err = usage(err, "docs/nixmox.toml is a commented example")
 		return nil, errors.Join(err, e.Close())
 	}
@@ -202,18 +206,20 @@ func (e *estate) Close() error {
 	return err
 }
 
-// ready refuses to run a playbook that needs a Proxmox host where there is none.
+// ready refuses to run a playbook that needs nothing but a Proxmox host where
+// there is none. One that also needs other things may do without: what it then
+// asks of Proxmox all the same fails, and says why.
 func (e *estate) ready(p *engine.Playbook) error {
-	if e.lab != nil || e.config.Proxmox != nil {
+	if e.lab != nil || e.config.Proxmox != nil || len(p.Needs) == 0 {
 		return nil
 	}
 	for _, n := range p.Needs {
-		if builtins.NeedsProxmox(n.Module) {
-			return usagef("try it in the simulated estate with --lab, or configure a host: docs/nixmox.toml is a commented example",
-				"%s needs a Proxmox VE host, and none is configured", p.Name)
+		if !builtins.NeedsProxmox(n.Module) {
+			return nil
 		}
 	}
-	return nil
+	return usagef("try it in the simulated estate with --lab, or configure a host: docs/nixmox.toml is a commented example",
+		"%s needs a Proxmox VE host, and none is configured", p.Name)
 }
 
 // withEstate opens the estate, hands it on, and closes it whatever happens.

@@ -380,7 +380,7 @@ func (w *faultWorld) with(use func(context.Context, *engine.Engine) engine.Repor
 		host.TokenID, host.Token = "", builtins.Secret{}
 		host.User, host.Password = "root@pam", builtins.NewSecret(w.endpoint.RootPassword)
 	}
-	modules, closeAll, err := builtins.All(builtins.Config{Proxmox: host})
+	modules, closeAll, err := builtins.All(builtins.Config{Proxmox: host, Commands: w.endpoint.Commands})
 	if err != nil {
 		w.t.Fatal(err)
 	}

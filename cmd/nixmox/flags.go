@@ -32,6 +32,7 @@ type engineFlags struct {
 	dryRun   bool
 	// unattended: nobody is there to see what the playbook may do.
 	unattended bool
+	monitoring bool // stands before everything else (monitor): here it was given a value
 	help       bool
 	planFile   string // -o of plan
 	exitCode   bool   // --exit-code of plan
@@ -61,6 +62,7 @@ func (f *engineFlags) register(set *pflag.FlagSet) {
 	set.BoolVar(&f.json, "json", false, "print events instead of text, one JSON object a line")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan: show what would be done, change nothing")
 	set.BoolVar(&f.unattended, "unattended", false, "for timers: run only what nixmox approve has approved (exit code 4)")
+	set.BoolVar(&f.monitoring, monitoringFlag, false, "end as a monitoring plugin does: 0 OK, 1 done with warnings, 2 failed, 3 unknown; the first line says why")
 	set.BoolVarP(&f.help, "help", "h", false, "help; after a playbook's name its own flags, too")
 }
 

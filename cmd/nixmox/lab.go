@@ -23,11 +23,12 @@ are real files. Nothing in it can touch a real machine.
   nixmox run --lab PLAYBOOK        runs a playbook in it; it is kept from run to run
   nixmox run --lab=fresh PLAYBOOK  starts it anew
   nixmox lab up --dir DIR          serves one as a process of its own
+  nixmox lab shell                 opens a shell in it, with its zfs and zpool
 
 ` + lab.FaultHelp(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.labUpCommand())
+	cmd.AddCommand(a.labUpCommand(), a.labShellCommand())
 	return cmd
 }
 
@@ -80,7 +81,7 @@ func (a *app) labUp(ctx context.Context, f *engineFlags, dir, addr string) (err 
 	if err := os.WriteFile(file, []byte(labToml(endpoint, dir, f.labClock)), 0o600); err != nil {
 		return err
 	}
-	if err := a.println("the lab is up at " + endpoint.URL + "\n  nixmox run --config " + file + " backup"); err != nil {
+	if err := a.println("the lab is up at " + endpoint.URL + ", its commands are in " + endpoint.Commands + "\n  nixmox run --config " + file + " backup"); err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -100,6 +101,6 @@ func labToml(e lab.Endpoint, dir, clock string) string {
 	for _, name := range names {
 		fmt.Fprintf(&b, "%q = %q\n", name, e.Mounts[name])
 	}
-	fmt.Fprintf(&b, "\n[lab]\ndir = %q\nclock = %q\n", dir, clock)
+	fmt.Fprintf(&b, "\n[lab]\ndir = %q\nclock = %q\ncommands = %q\n", dir, clock, e.Commands)
 	return b.String()
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"nixmox/builtins"
+	"nixmox/builtins/lab/command"
 	"nixmox/engine"
 	"nixmox/engine/builtin"
 	"nixmox/engine/sandbox"
@@ -30,6 +32,7 @@ import (
 var version = "development"
 
 func main() {
+	command.Intercept() // first: a command of the lab has nothing to do with the rest
 	// Runs are short and their heaps small: collecting less often costs a few
 	// MiB and saves a quarter of the time of a large plan. Where what is kept
 	// is not small any more, what is collected late must not be four times that:
@@ -54,7 +57,10 @@ func evaluate(args []string) {
 
 // main is the whole program; its result is the exit code.
 func (a *app) main(args []string) int {
-	ctx, stop := untilSignalled(context.Background(), a.notice)
+	if i := slices.Index(args, "--"+monitoringFlag); i >= 0 {
+		return a.monitor(slices.Delete(slices.Clone(args), i, i+1))
+	}
+	ctx, stop := untilSignalled(context.Background(), a.notice, &a.shell)
 	defer stop()
 	root := a.root()
 	root.SetArgs(args)
@@ -66,9 +72,9 @@ func (a *app) main(args []string) int {
 }
 
 // untilSignalled ends the context at the first interrupt, and the process at
-// the second. A closed pipe on standard output ends neither: a backup does
+// the second; while a shell has the terminal, interrupts are the shell's. A closed pipe on standard output ends neither: a backup does
 // not stop because nobody reads along.
-func untilSignalled(ctx context.Context, notice func(string)) (context.Context, func()) {
+func untilSignalled(ctx context.Context, notice func(string), shell *atomic.Bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -76,13 +82,18 @@ func untilSignalled(ctx context.Context, notice func(string)) (context.Context, 
 	signal.Notify(pipes, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
-		select {
-		case s := <-signals:
-			stop := builtin.Stopf(builtin.Cancelled, "interrupted (%s)", s)
-			notice("nixmox: interrupted; a second time ends it at once")
-			cancel(stop)
-		case <-done:
-			return
+		for ctx.Err() == nil {
+			select {
+			case s := <-signals:
+				if s == os.Interrupt && shell.Load() {
+					continue
+				}
+				stop := builtin.Stopf(builtin.Cancelled, "interrupted (%s)", s)
+				notice("nixmox: interrupted; a second time ends it at once")
+				cancel(stop)
+			case <-done:
+				return
+			}
 		}
 		select {
 		case <-signals:
@@ -100,8 +111,10 @@ func untilSignalled(ctx context.Context, notice func(string)) (context.Context, 
 
 // app is what the subcommands share.
 type app struct {
+	monitored      *monitored // with --monitoring: what the run said
 	stdout, stderr io.Writer
 	view           atomic.Pointer[live] // while a run is shown live
+	shell          atomic.Bool          // while one has the terminal
 	// probe is called at the positions of the journal's protocol, in tests.
 	probe func(at string, call *builtin.Call)
 }

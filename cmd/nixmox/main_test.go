@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"nixmox/builtins/lab/command"
 	"nixmox/engine/sandbox"
 )
 
@@ -29,6 +30,7 @@ const raceEnv, raceAtExit = "GORACE", "atexit_sleep_ms=0"
 const outputEnv = "NIXMOX_TEST_OUTPUT"
 
 func TestMain(m *testing.M) {
+	command.Intercept()
 	if len(os.Args) > 1 && os.Args[1] == sandbox.Argument {
 		evaluate(os.Args[2:])
 	}
@@ -188,13 +190,18 @@ func waitLine(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// waitrun PLAYBOOK waits until a run of it is recorded.
+// waitrun PLAYBOOK [STATE] waits until a run of it is recorded, in that state:
+// what a run has said is no sign of that, since its reads are not committed.
 func waitRun(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: waitrun PLAYBOOK")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: waitrun PLAYBOOK [STATE]")
+	}
+	list := []string{"runs", "--json", "--playbook", args[0]}
+	if len(args) == 2 {
+		list = append(list, "--in", args[1])
 	}
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-		ts.Check(ts.Exec("nixmox", "runs", "--json", "--playbook", args[0]))
+		ts.Check(ts.Exec("nixmox", list...))
 		if ts.ReadFile("stdout") != "no runs\n" && ts.ReadFile("stdout") != "" {
 			return
 		}

@@ -109,6 +109,9 @@ func (a *app) runPlaybook(ctx context.Context, e *estate, f *engineFlags, set *p
 		return usage(err, "nixmox run "+name+" --help")
 	}
 	f.dryRun = plan || f.dryRun
+	if f.monitoring {
+		return usagef("", "--%s takes no value", monitoringFlag)
+	}
 	if f.help {
 		return a.playbookHelp(p, name, set)
 	}
@@ -141,6 +144,8 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 	var sinks []event.Sink
 	shown := &checkedWriter{w: a.stdout}
 	switch {
+	case a.monitored != nil:
+		sinks = append(sinks, a.monitored.event)
 	case f.json && plan: // the plan itself is the output
 	case f.json:
 		sinks = append(sinks, jsonSink(shown))

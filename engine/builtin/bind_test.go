@@ -200,6 +200,11 @@ func TestOpaqueEndsThePlan(t *testing.T) {
 
 func TestScope(t *testing.T) {
 	type ids []builtin.VMID
+	type move struct {
+		From string `name:"from" scope:"site"`
+		To   string `name:"to" scope:"site"`
+		Deep bool   `name:"deep" default:"false" deep:"true"`
+	}
 	s := "x"
 	tests := []struct {
 		name string
@@ -237,6 +242,7 @@ func TestScope(t *testing.T) {
 		}, string]), struct {
 			S *string `name:"s" scope:"site"`
 		}{}, "site "},
+		{"from here to there, and all below", builtin.NewRead("f", "F.", do[move, string]), move{"here", "there", true}, "site here/**,there/**"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

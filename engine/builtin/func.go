@@ -26,7 +26,8 @@ type Func struct {
 	preview func(ctx context.Context, args, decision any) (any, error)
 	settle  func(ctx context.Context, args any, handle string) (Settlement[any], error)
 	keys    func(args any) []string
-	scope   *Field
+	scopes  []*Field // of one sort
+	deep    *Field
 	empty   *sync.Pool // of pointers to argument structs, each for one Bind
 }
 
@@ -146,15 +147,18 @@ func define[A, R any](name, doc string, effect Effect, do func(context.Context, 
 		panic("builtin: the arguments of " + name + " are no struct")
 	}
 	for i := range f.Args.Fields {
+		if f.Args.Fields[i].Deep {
+			f.deep = &f.Args.Fields[i]
+		}
 		if f.Args.Fields[i].Scope == "" {
 			continue
 		}
 		f.Args.Fields[i].mustScope(name)
 		// One glob in a need can name things of one sort only.
-		if f.scope != nil {
-			panic("builtin: " + name + " has two arguments tagged scope")
+		if len(f.scopes) > 0 && f.scopes[0].Scope != f.Args.Fields[i].Scope {
+			panic("builtin: " + name + " has two arguments tagged scope, of different sorts")
 		}
-		f.scope = &f.Args.Fields[i]
+		f.scopes = append(f.scopes, &f.Args.Fields[i])
 	}
 	f.do = func(ctx context.Context, args, _ any) (any, error) { return do(ctx, args.(A)) }
 	f.empty = &sync.Pool{New: func() any { return new(A) }}
@@ -315,37 +319,49 @@ func (f *Func) Keys(args any) []string {
 
 // Scope is what of the world a call names: the sort (guest, storage …) and
 // the values. ok is false where the function has no such argument. A call
-// that names none of a sort it could name, names all.
+// that names none of a sort it could name, names all. One that reaches what is
+// below, too (recursive), names NAME/**.
 func (f *Func) Scope(args any) (sort string, values []string, ok bool) {
-	if f.scope == nil {
-		return "", nil, false
-	}
-	v := reflect.ValueOf(args).FieldByIndex(f.scope.index)
-	if v.Kind() == reflect.Slice {
-		for i := range v.Len() {
-			values = append(values, scopeText(v.Index(i)))
+	for _, field := range f.scopes {
+		v := reflect.ValueOf(args).FieldByIndex(field.index)
+		if v.Kind() == reflect.Slice {
+			for i := range v.Len() {
+				values = append(values, scopeText(v.Index(i)))
+			}
+		} else if text := scopeText(v); text != "" {
+			values = append(values, text)
 		}
-	} else if text := scopeText(v); text != "" {
-		values = []string{text}
 	}
-	return f.scope.Scope, values, true
+	if f.deep != nil && reflect.ValueOf(args).FieldByIndex(f.deep.index).Bool() {
+		for i := range values {
+			values[i] += "/**"
+		}
+	}
+	_, sort, ok = f.ScopeOf()
+	return sort, values, ok
 }
 
 // ScopeToCome is the planned call that will make what this call names, "" if
 // that is known.
 func (f *Func) ScopeToCome(args any) Place {
-	if f.scope == nil || !f.scope.Type.Later {
-		return ""
+	for _, field := range f.scopes {
+		if !field.Type.Later {
+			continue
+		}
+		if from := reflect.ValueOf(args).FieldByIndex(field.index).FieldByName("From").String(); from != "" {
+			return Place(from)
+		}
 	}
-	return Place(reflect.ValueOf(args).FieldByIndex(f.scope.index).FieldByName("From").String())
+	return ""
 }
 
-// ScopeOf is the argument that needs match on, its sort, and whether there is one.
+// ScopeOf is the first argument that needs match on, its sort, and whether
+// there is one.
 func (f *Func) ScopeOf() (argument, sort string, ok bool) {
-	if f.scope == nil {
+	if len(f.scopes) == 0 {
 		return "", "", false
 	}
-	return f.scope.Name, f.scope.Scope, true
+	return f.scopes[0].Name, f.scopes[0].Scope, true
 }
 
 // scopeText is "" for the zero value: it names nothing in particular.

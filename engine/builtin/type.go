@@ -65,6 +65,7 @@ type Field struct {
 	// VolatilePlanned fields are not compared in the record of a thing that is
 	// only planned, one that has an opaque field.
 	VolatilePlanned bool
+	Deep            bool // where it is true, what the scope names stands for all below it, too
 	Rest            bool // a dict that also takes the named arguments that no other field has
 
 	index []int
@@ -216,6 +217,9 @@ func fieldsOf(g reflect.Type, prefix []int) []Field {
 		volatile, isVolatile := sf.Tag.Lookup("volatile")
 		f.VolatilePlanned = volatile == "planned"
 		f.Volatile = isVolatile && !f.VolatilePlanned
+		if _, f.Deep = sf.Tag.Lookup("deep"); f.Deep && f.Type.Kind != KindBool {
+			panic(fmt.Sprintf("builtin: %s.%s is deep and no bool", g, sf.Name))
+		}
 		if _, f.Rest = sf.Tag.Lookup("rest"); f.Rest && f.Type.Kind != KindMap {
 			panic(fmt.Sprintf("builtin: %s.%s takes the rest and is no dict", g, sf.Name))
 		}

@@ -62,6 +62,10 @@ func (db *DB) pruneSome(olderThan time.Time, after int64) (removed int, last int
 			if err := rows.Scan(&key, &id); err != nil {
 				return err
 			}
+			if key <= max(after, last) {
+				// A tree that leads back into itself would be walked for ever.
+				return &DamagedError{Tried: "prune runs", File: db.file, Said: "the runs do not come in the order of their numbers"}
+			}
 			last = key
 			o, err := db.own(id)
 			if _, live := errors.AsType[*OwnedError](err); live {

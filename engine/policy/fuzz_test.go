@@ -2,6 +2,7 @@ package policy
 
 import (
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,8 @@ func FuzzMatch(f *testing.F) {
 	f.Add("**", "0", "0")
 	f.Add("a/**", "a/b", "")
 	f.Add("$/**", "$", "0")
+	f.Add("$which/**", "a/b", "a")
+	f.Add("a/*", "a/**", "")
 	f.Fuzz(func(t *testing.T, glob, value, param string) {
 		p := New(nil, map[string]any{"which": param, "list": []any{param}})
 		got := p.matches(glob, []string{value})
@@ -28,13 +31,15 @@ func FuzzMatch(f *testing.F) {
 			want = true
 		case glob == "$which" || glob == "$list":
 			want = value == param
+		case glob == "$which/**" || glob == "$list/**":
+			want = value == param || param != "" && strings.HasPrefix(value, param+"/") && !slices.Contains(strings.Split(value, "/"), "..")
 		case strings.HasPrefix(glob, "$"): // a parameter that there is not
 			want = false
 		case strings.Contains(glob, "**"):
 			want = matchGlob(glob, value)
 		default:
 			ok, err := path.Match(glob, value)
-			want = ok && err == nil
+			want = ok && err == nil && !strings.HasSuffix(value, "/**") // which stands for more than itself
 		}
 		if got != want {
 			t.Fatalf("%q covers %q: %v, want %v (the parameter is %q)", glob, value, got, want, param)

@@ -43,6 +43,12 @@ func matchGlob(glob, name string) bool {
 	if validGlob(glob) != nil {
 		return false
 	}
+	// A call that also reaches what is below a name has the name with /** (see
+	// the tag deep): only a glob that reaches there, too, covers it.
+	name, reaches := strings.CutSuffix(name, below)
+	if reaches && !deep {
+		return false
+	}
 	if ok, _ := path.Match(base, name); ok || !deep { // it is valid
 		return ok
 	}
@@ -57,6 +63,21 @@ func matchGlob(glob, name string) bool {
 		}
 	}
 	return false
+}
+
+// touches reports whether a call on a name concerns something that the glob
+// matches: the name itself or, where the call reaches what is below it,
+// anything there that the glob could match. It errs on the side of yes.
+func touches(glob, name string) bool {
+	top, reaches := strings.CutSuffix(name, below)
+	if matchGlob(glob, top) || !reaches {
+		return matchGlob(glob, top)
+	}
+	fixed := glob
+	if i := strings.IndexAny(glob, `*?[\`); i >= 0 {
+		fixed = glob[:i]
+	}
+	return strings.HasPrefix(fixed, top+"/") || strings.HasPrefix(top+"/", fixed) && fixed != glob
 }
 
 // literal reports whether a glob matches one name only, itself.

@@ -31,6 +31,10 @@ func TestGlobs(t *testing.T) {
 		{"*/data/**", "rpool/data tank/data/vm", "rpool data a/b/data"},
 		{"vm-?/**", "vm-1 vm-1/disk", "vm-10 vm-10/disk vm-"},
 		{"/etc/**", "/etc /etc/nixos/x.nix", "/etcetera etc/x"},
+		{"rpool/**", "rpool/** rpool/data/**", "rpool2/** tank/**"}, // a call that reaches what is below
+		{"rpool", "rpool", "rpool/**"},
+		{"rpool/*", "rpool/data", "rpool/** rpool/data/**"},
+		{"*", "rpool/**", ""},
 		{"rpool/**", "", "rpool/../tank rpool/data/../../tank rpool/.."},
 		{"nas:backup/**", "nas:backup nas:backup/vzdump-qemu-100.vma.zst", "nas:backups/x"},
 		{"*", "rpool rpool/data/vm", ""},
@@ -77,10 +81,36 @@ func TestBelow(t *testing.T) {
 	})
 }
 
+// TestDeniedBelow: what is denied is denied to a call that would reach it from
+// above, too.
+func TestDeniedBelow(t *testing.T) {
+	tests := []struct {
+		denied, site string
+		refused      bool
+	}{
+		{"rpool/secret", "rpool/**", true},
+		{"rpool/secret/**", "rpool/**", true},
+		{"rpool/secret/**", "rpool/secret/deep/**", true},
+		{"rpool/*/keys", "rpool/home/**", true},
+		{"*/keys", "rpool/**", true},
+		{"rpool/secret", "rpool", false},
+		{"rpool/secret", "rpool/secrets/**", false},
+		{"rpool/secret/**", "rpool/data/**", false},
+		{"rp", "rpool/**", false},
+	}
+	for _, tt := range tests {
+		deny := []policy.Narrowing{{Deny: []policy.Need{{Module: "yard", What: "raze", Glob: tt.denied}}}}
+		all := []policy.Need{{Module: "yard", What: "raze"}}
+		if got := policy.New(all, nil).Under(deny).Allow(call("raze", tt.site)) != nil; got != tt.refused {
+			t.Errorf("%s denied, %s asked for: refused is %v", tt.denied, tt.site, got)
+		}
+	}
+}
+
 // FuzzGlobs: whatever glob and name are, the answer is that of path.Match, or
 // of one of the names above; a broken glob lets nothing pass.
 func FuzzGlobs(f *testing.F) {
-	for _, seed := range [][2]string{{"rpool/**", "rpool/data"}, {"[a-c]?/*", "ab/x"}, {"**", "x"}, {"[", "["}, {`\*`, "*"}, {"[^a]/**", "b/ä/\xff"}, {"$x", "$x"}, {"/**", "/"}, {"*/**", "../x"}} {
+	for _, seed := range [][2]string{{"rpool/**", "rpool/data"}, {"[a-c]?/*", "ab/x"}, {"**", "x"}, {"[", "["}, {`\*`, "*"}, {"[^a]/**", "b/ä/\xff"}, {"$x", "$x"}, {"/**", "/"}, {"*/**", "../x"}, {"a/*", "a/**"}, {"a/b", "a/**"}, {"/**", "/**"}} {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, glob, name string) {
@@ -95,16 +125,19 @@ func FuzzGlobs(f *testing.F) {
 			return
 		}
 		base, deep := strings.CutSuffix(glob, "/**")
-		want, err := path.Match(base, name)
+		top, reaches := strings.CutSuffix(name, "/**") // the call reaches what is below
+		want, err := path.Match(base, top)
 		if err != nil {
 			t.Fatalf("%q: %v", glob, err)
 		}
-		steps := strings.Split(name, "/")
+		steps := strings.Split(top, "/")
 		for i := 1; deep && i < len(steps); i++ {
 			above, _ := path.Match(base, strings.Join(steps[:i], "/")) // the glob is good
-			climbs := strings.Contains("/"+name+"/", "/../")
+			climbs := strings.Contains("/"+top+"/", "/../")
 			want = want || above && !climbs
 		}
+		touched := want // by a rule that denies
+		want = want && (deep || !reaches)
 		if got != want {
 			t.Fatalf("%q and %q: %v", glob, name, got)
 		}
@@ -113,7 +146,7 @@ func FuzzGlobs(f *testing.F) {
 		all := []policy.Need{{Module: "yard", What: "raze"}}
 		denied := policy.New(all, nil).Under([]policy.Narrowing{{Deny: need}}).Allow(call("raze", name)) != nil
 		allowed := policy.New(all, nil).Under([]policy.Narrowing{{Bounded: true, Allow: need}}).Allow(call("raze", name)) == nil
-		if denied != want || allowed != want {
+		if touched && !denied || denied && !touched && !reaches || allowed != want {
 			t.Fatalf("%q and %q: denied %v, allowed %v, want %v", glob, name, denied, allowed, want)
 		}
 	})

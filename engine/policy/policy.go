@@ -65,6 +65,7 @@ func check(n Need, modules []builtin.Module, params []builtin.Param) *source.Pro
 		}
 	}
 	if name, isParam := strings.CutPrefix(n.Glob, "$"); isParam {
+		name, _ = strings.CutSuffix(name, below)
 		for _, p := range params {
 			if p.Name == name {
 				return nil
@@ -103,7 +104,11 @@ func (p *Policy) May() []string {
 	for _, n := range p.needs {
 		what := n.What
 		if name, isParam := strings.CutPrefix(n.Glob, "$"); isParam {
+			name, deep := strings.CutSuffix(name, below)
 			what += " of " + shown(p.params[name])
+			if deep {
+				what += " and everything below"
+			}
 		} else if n.Glob != "" {
 			what += " of " + n.Glob
 		}
@@ -227,21 +232,22 @@ func (p *Policy) matches(glob string, values []string) bool {
 	return len(values) > 0
 }
 
+// match: $NAME is the parameter's very value, or each of a list of values;
+// $NAME/** is also everything below it.
 func (p *Policy) match(glob, value string) bool {
 	name, isParam := strings.CutPrefix(glob, "$")
 	if !isParam {
 		return matchGlob(glob, value)
 	}
-	if list, ok := p.params[name].([]any); ok {
-		for _, e := range list {
-			if fmt.Sprint(e) == value {
-				return true
-			}
-		}
-		return false
+	name, deep := strings.CutSuffix(name, below)
+	list, isList := p.params[name].([]any)
+	if v := p.params[name]; !isList && v != nil {
+		list = []any{v}
 	}
-	v := p.params[name]
-	return v != nil && fmt.Sprint(v) == value
+	return slices.ContainsFunc(list, func(e any) bool {
+		v := fmt.Sprint(e)
+		return v == value || deep && v != "" && strings.HasPrefix(value, v+"/") && !slices.Contains(strings.Split(value, "/"), "..")
+	})
 }
 
 func find(modules []builtin.Module, name string) (builtin.Module, bool) {

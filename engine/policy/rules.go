@@ -72,7 +72,7 @@ func (n Need) denies(f *builtin.Func) bool {
 // forbids says why a call that names these things may not be made; "" if it may.
 func (n *Narrowing) forbids(f *builtin.Func, values []string) string {
 	for _, d := range n.Deny {
-		if d.denies(f) && (all(d.Glob) || len(values) == 0 || anyMatches(d.Glob, values)) {
+		if d.denies(f) && (all(d.Glob) || len(values) == 0 || touchesAny(d.Glob, values)) {
 			return n.denied(d)
 		}
 	}
@@ -144,9 +144,9 @@ func excludes(rules []Narrowing, f *builtin.Func, glob string) string {
 	return ""
 }
 
-func anyMatches(glob string, values []string) bool {
+func touchesAny(glob string, values []string) bool {
 	for _, v := range values {
-		if matchGlob(glob, v) {
+		if touches(glob, v) {
 			return true
 		}
 	}

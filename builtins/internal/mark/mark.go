@@ -29,6 +29,9 @@ type Mark struct {
 	Run      string
 	Place    string // empty in marks that others wrote (the lab's history)
 	Playbook string
+	// Of is the name of what carries the mark, where one could have come from
+	// elsewhere: ZFS hands properties down to everything below.
+	Of string
 	// Consistency is that of a backup's copy, empty if nobody wrote it down.
 	Consistency string
 	Verified    time.Time // zero if nobody has verified it
@@ -46,6 +49,9 @@ func (m Mark) String() string {
 	}
 	if m.Playbook != "" {
 		s += " playbook=" + escapeValue(m.Playbook)
+	}
+	if m.Of != "" {
+		s += " of=" + escapeValue(m.Of)
 	}
 	if m.Consistency != "" {
 		s += " consistency=" + escapeValue(m.Consistency)
@@ -89,6 +95,8 @@ func Parse(notes string) (Mark, bool) {
 			m.Place = value
 		case "playbook":
 			m.Playbook = value
+		case "of":
+			m.Of = value
 		case "consistency":
 			m.Consistency = value
 		case "verified":
@@ -101,8 +109,10 @@ func Parse(notes string) (Mark, bool) {
 		return Mark{}, false
 	}
 	// A verification that cannot be read is none: then nobody relies on it.
-	if at, err := time.Parse(time.RFC3339, verified); err == nil && sum != "" {
-		m.Verified, m.SHA256 = at.UTC(), sum
+	if verified != "" && sum != "" {
+		if at, err := time.Parse(time.RFC3339, verified); err == nil {
+			m.Verified, m.SHA256 = at.UTC(), sum
+		}
 	}
 	return m, true
 }

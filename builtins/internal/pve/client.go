@@ -10,10 +10,13 @@ import (
 	"time"
 
 	proxmox "github.com/luthermonson/go-proxmox"
+
+	"nixmox/engine/builtin"
 )
 
 // Client talks to one Proxmox VE host, and through it to its whole cluster. It
-// is safe for use by many goroutines at once. Close it at the end.
+// is safe for use by many goroutines at once. Close it at the end. A nil one is
+// that of nobody's host: every request ends with a Fault that says so.
 type Client struct {
 	cfg  Config
 	base *url.URL
@@ -45,7 +48,12 @@ func (c *Client) Close() error {
 }
 
 // Host is the host and port that the client talks to.
-func (c *Client) Host() string { return c.base.Host }
+func (c *Client) Host() string {
+	if c == nil {
+		return "no host"
+	}
+	return c.base.Host
+}
 
 // Get reads. Without an answer, or with one that says so (502, 503, 504, 595,
 // 596), it asks again, three times in all. An answer without data is an error,
@@ -123,6 +131,10 @@ func Path(format string, segments ...string) string {
 
 // once sends one request and decodes its data.
 func (c *Client) once(ctx context.Context, method, path string, query url.Values, params map[string]any, out any) error {
+	if c == nil {
+		return builtin.Faultf(builtin.Unreachable, "%s %s", method, path).Saying("no Proxmox VE host is configured").
+			Hinting("configure one (docs/nixmox.toml is a commented example), or try it in the simulated estate with --lab")
+	}
 	if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") {
 		panic("pve: " + path + " is no path of the API") // go-proxmox would take it for a URL
 	}

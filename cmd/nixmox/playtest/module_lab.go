@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"nixmox/builtins/lab"
+	"nixmox/builtins/lab/command"
 	"nixmox/engine/builtin"
 )
 
@@ -37,6 +39,8 @@ func labModule() builtin.Module {
 			`lab.drop(lab.archives("backup")[-1].volid)`, (*session).drop),
 		newChange("storage", "Change what a storage keeps by itself, and how full it is.",
 			`lab.storage("backup", prune = "keep-last=3")`, (*session).storage),
+		newChange("command", "Give a command of the lab (zfs, zpool) on a node, as another hand would.",
+			`check.eq(lab.command(["zfs", "snapshot", "rpool/share@manual"]).exit, 0)`, (*session).command),
 		newRead("tasks", "The tasks that Proxmox remembers, oldest first.",
 			`check.eq(len(lab.tasks(kind = "vzdump")), 0)`, (*session).tasks),
 	)
@@ -111,6 +115,30 @@ func (s *session) guests(context.Context, nothing) ([]Guest, error) {
 			Tags: append([]string{}, g.Tags...), Config: g.Config})
 	}
 	return out, nil
+}
+
+type commandArgs struct {
+	Argv []string `name:"argv" doc:"its name and arguments"`
+	Node string   `name:"node" default:"" doc:"where; the node that nixmox runs on if empty"`
+}
+
+// Ended is how a command ended.
+type Ended struct {
+	Exit   int      `name:"exit" doc:"its exit status"`
+	Lines  []string `name:"lines" doc:"what it wrote"`
+	Stderr string   `name:"stderr" doc:"what it complained of"`
+}
+
+func (s *session) command(_ context.Context, a commandArgs) (Ended, error) {
+	if len(a.Argv) == 0 || !command.Is(a.Argv[0]) {
+		return Ended{}, builtin.Faultf(builtin.Invalid, "lab.command").Saying(fmt.Sprintf("%q is no command of the lab", a.Argv)).Hinting("there are %s", strings.Join(command.Names(), " and "))
+	}
+	out, complaints, exit, err := s.world.Lab.Command(a.Node, a.Argv...)
+	e := Ended{Exit: exit, Lines: []string{}, Stderr: complaints}
+	for line := range strings.Lines(out) {
+		e.Lines = append(e.Lines, strings.TrimSuffix(line, "\n"))
+	}
+	return e, err
 }
 
 type faultArgs struct {

@@ -97,7 +97,7 @@ func (w *World) Play(ctx context.Context, roots source.Roots, file string, how P
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	clock := w.clock(how.Timeout, cancel)
-	modules, closeAll, err := builtins.All(builtins.Config{Proxmox: w.proxmox(clock)})
+	modules, closeAll, err := builtins.All(builtins.Config{Proxmox: w.proxmox(clock), Commands: w.Lab.CommandDir()})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,3 @@
+package selftest
+import "testing"
+func TestX(t *testing.T){}
