@@ -175,17 +175,15 @@ func (r *run) finishPlan(o Options, report *Report) {
 }
 
 // Write saves a plan: lines for people behind #, then the plan and each call,
-// a JSON object a line.
-func (p *Plan) Write(w io.Writer) error {
+// a JSON object a line. The lines begin with what is shown of it.
+func (p *Plan) Write(w io.Writer, shown string) error {
 	if err := p.Encode(); err != nil {
 		return err
 	}
 	out := bufio.NewWriter(w)
 	_, _ = fmt.Fprintf(out, "# a plan of nixmox for %s, made %s; nixmox apply FILE carries it out within a day\n", p.Playbook, p.Made.Format(time.RFC3339))
-	for i := range p.Calls {
-		if c := &p.Calls[i]; c.Alters() {
-			_, _ = fmt.Fprintf(out, "# %s %s %s\n", c.Place, c.Call, strings.ReplaceAll(c.Target, "\n", " "))
-		}
+	for line := range strings.Lines(shown) {
+		_, _ = fmt.Fprintf(out, "# %s\n", strings.TrimSuffix(line, "\n"))
 	}
 	encoder := json.NewEncoder(out) // bufio keeps the first error for Flush
 	if err := encoder.Encode(p); err != nil {

@@ -182,7 +182,7 @@ func TestPruneSnapshots(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// Unless it is told so.
-	c = u.prepare("prune_snapshots", args{"guests": []any{100}, "keep": map[string]any{"last": 1}, "unmarked": true})
+	c = u.prepare("prune_snapshots", args{"guests": []any{100}, "keep": map[string]any{"last": 1}, "unmarked": "before-*"})
 	var shown []string
 	for _, x := range must(c.Func.Decide(context.Background(), c)).(PruneSnapshotsDecision).Calendar() {
 		if x.Group != "guest 100" || x.Time.IsZero() {

@@ -206,6 +206,6 @@ back to, whoever made it: what stands in the way is named, and nothing is done.`
 
 	pruneSnapshotsDoc = `Delete the snapshots of guests that nixmox made and no rule keeps.
 
-What is not whole and the newest always stay; what others made stays unless
-unmarked is true.`
+What is not whole and the newest always stay; what others made stays,
+unless unmarked names it.`
 )

@@ -17,7 +17,7 @@ type PruneSnapshotsArgs struct {
 	Guests   []builtin.VMID   `name:"guests" scope:"guest" doc:"the guests whose snapshots may go"`
 	Keep     builtin.Keep     `name:"keep" doc:"how many of each guest's snapshots stay; days and weeks are those of UTC"`
 	Wait     builtin.Duration `name:"wait" default:"10m" doc:"how long to wait for Proxmox's own lock on a guest"`
-	Unmarked bool             `name:"unmarked" default:"false" doc:"snapshots that others made count, and may go as well"`
+	Unmarked prune.Names      `name:"unmarked" default:"" doc:"snapshots of such names go by the rules, too, although nixmox did not take them: autodaily*"`
 }
 
 func (a PruneSnapshotsArgs) keys() []string {
@@ -83,13 +83,13 @@ func (a PruneSnapshotsArgs) decide(ctx context.Context, list []Snapshot) (PruneS
 	items := make([]retention.Item, len(list))
 	byID := map[string]Snapshot{}
 	for i, s := range list {
-		items[i] = retention.Item{ID: s.Guest.String() + "/" + s.Name, Group: s.Guest.String(), Time: s.Time, Ours: s.Ours}
+		items[i] = retention.Item{ID: s.Guest.String() + "/" + s.Name, Group: s.Guest.String(), Time: s.Time, Ours: s.Ours || a.Unmarked.Match(s.Name)}
 		if s.State != "" {
 			items[i].Protected = "not whole (" + s.State + "): delete_snapshot with force removes it"
 		}
 		byID[items[i].ID] = s
 	}
-	decided, err := prune.Decide(ctx, prune.Ask{What: a.what(), Function: "proxmox.prune_snapshots", Items: items, Keep: a.Keep, Unmarked: a.Unmarked})
+	decided, err := prune.Decide(ctx, prune.Ask{What: a.what(), Function: "proxmox.prune_snapshots", Items: items, Keep: a.Keep})
 	if err != nil {
 		return PruneSnapshotsDecision{}, err
 	}

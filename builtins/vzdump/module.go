@@ -78,7 +78,7 @@ func Module(c *pve.Client) builtin.Module {
 			Privileges: append(on("VM.Allocate|VM.Backup", "/vms/{guest}", "VM.Audit", "/vms/{guest}", "Datastore.AllocateSpace", "/storage/{storage}"), onArchives...),
 		}),
 		builtin.NewIrreversible("prune", "Remove the archives of guests that nixmox made and no rule keeps. "+
-			"What is protected, the newest and the newest verified always stay, and what Proxmox's own preview with the same rules keeps; what others made stays unless unmarked is true.",
+			"What is protected, the newest and the newest verified always stay, and what Proxmox's own preview with the same rules keeps; what others made stays, unless unmarked names it.",
 			builtin.IrreversibleOp[PruneArgs, PruneDecision, PruneResult]{
 				Decide: v.decidePrune, Preview: v.previewPrune, Do: v.prune, Settle: v.settlePrune, Keys: PruneArgs.keys,
 			},

@@ -21,7 +21,7 @@ type PruneArgs struct {
 	Guests   []builtin.VMID    `name:"guests" doc:"the guests whose archives may go"`
 	Keep     builtin.Keep      `name:"keep" doc:"how many of each guest's archives stay; days and weeks are those of UTC"`
 	Node     builtin.Node      `name:"node" default:"" doc:"only archives of this node; empty: of every node that has the storage"`
-	Unmarked bool              `name:"unmarked" default:"false" doc:"archives that others made count, and may go as well"`
+	Unmarked prune.Names       `name:"unmarked" default:"" doc:"archives whose files have such names go by the rules, too, although nixmox did not make them: vzdump-lxc-*"`
 }
 
 func (a PruneArgs) keys() []string { return []string{"storage:" + string(a.Storage)} }
@@ -150,7 +150,7 @@ func (a PruneArgs) decide(ctx context.Context, archives []Archive) (PruneDecisio
 	for i, x := range archives {
 		item := retention.Item{
 			ID: fmt.Sprintf("%s on %s", x.VolID.Value, x.Node), Group: x.Kind + "/" + x.Guest.String(),
-			Time: x.Time, Ours: x.Ours, Verified: x.Verified != nil,
+			Time: x.Time, Ours: x.Ours || x.VolID.Known() && a.Unmarked.Match(fileOf(x.VolID.Value)), Verified: x.Verified != nil,
 		}
 		if !x.VolID.Known() {
 			item.ID = fmt.Sprintf("planned by call %s, %d", x.VolID.From, i)
@@ -160,7 +160,7 @@ func (a PruneArgs) decide(ctx context.Context, archives []Archive) (PruneDecisio
 		}
 		items[i], byID[item.ID] = item, x
 	}
-	decided, err := prune.Decide(ctx, prune.Ask{What: a.what(), Function: "vzdump.prune", Items: items, Keep: a.Keep, Unmarked: a.Unmarked})
+	decided, err := prune.Decide(ctx, prune.Ask{What: a.what(), Function: "vzdump.prune", Items: items, Keep: a.Keep})
 	if err != nil {
 		return PruneDecision{}, err
 	}
@@ -194,7 +194,7 @@ func (d PruneDecision) Calendar() []builtin.Dated {
 		for _, x := range list {
 			y := builtin.Dated{Group: "guest " + x.Guest.String(), Time: x.Time, Stays: stays, Why: x.Reason}
 			if x.VolID.Known() {
-				y.Name = path.Base(x.VolID.Value.Name())
+				y.Name = fileOf(x.VolID.Value)
 			}
 			out = append(out, y)
 		}
@@ -203,6 +203,9 @@ func (d PruneDecision) Calendar() []builtin.Dated {
 	add(d.Remove, false)
 	return out
 }
+
+// fileOf is the name of an archive's file, without its folder.
+func fileOf(volid builtin.VolID) string { return path.Base(volid.Name()) }
 
 func (v *vzdump) previewPrune(ctx context.Context, _ PruneArgs, d PruneDecision) (PruneResult, error) {
 	if plan := builtin.CallFrom(ctx).Run.Planned; plan != nil {

@@ -70,7 +70,7 @@ func TestUnmarkedArchivesGoWhenTold(t *testing.T) {
 	before := must[[]Archive](u, "backups", of)
 	theirs := slices.IndexFunc(before, func(a Archive) bool { return !a.Ours })
 	must[Archive](u, "protect", args{"volid": string(before[theirs].VolID.Value)})
-	_, d := u.decided(args{"storage": "backup", "guests": ids(101), "keep": keep(map[string]any{"last": int64(1)}), "unmarked": true})
+	_, d := u.decided(args{"storage": "backup", "guests": ids(101), "keep": keep(map[string]any{"last": int64(1)}), "unmarked": "vzdump-lxc-*"})
 	if len(d.Remove) != len(before)-2 || len(d.Stay) != 2 {
 		t.Errorf("removes\n%skeeps\n%s", reasons(d.Remove), reasons(d.Stay))
 	}
@@ -86,7 +86,7 @@ func TestUnmarkedArchivesGoWhenTold(t *testing.T) {
 	if want := []string{"last 1 of 1", "protected: protected in Proxmox"}; !slices.Equal(shown, want) {
 		t.Errorf("stays: %q, want %q", shown, want)
 	}
-	must[PruneResult](u, "prune", args{"storage": "backup", "guests": ids(101), "keep": keep(map[string]any{"last": int64(1)}), "unmarked": true})
+	must[PruneResult](u, "prune", args{"storage": "backup", "guests": ids(101), "keep": keep(map[string]any{"last": int64(1)}), "unmarked": "vzdump-lxc-*"})
 	if after := must[[]Archive](u, "backups", of); len(after) != 2 {
 		t.Errorf("%d archives are left", len(after))
 	}

@@ -442,7 +442,7 @@ func (w *faultWorld) resume(id string) engine.Report {
 // words are what nixmox says at the end.
 func (w *faultWorld) words(r engine.Report) string {
 	var out bytes.Buffer
-	(&app{stdout: &out, stderr: &out}).lastLines(&out, "backup", false, r)
+	(&app{stdout: &out, stderr: &out}).lastLines(&out, style{}, "backup", false, r)
 	return out.String()
 }
 

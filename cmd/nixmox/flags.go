@@ -58,7 +58,7 @@ func (f *engineFlags) register(set *pflag.FlagSet) {
 	f.registerLimits(set, "")
 	set.StringVar(&f.logFile, "log-file", "", "also append everything that happens to this file, as plain lines")
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "only warnings, errors and the last line")
-	set.BoolVarP(&f.verbose, "verbose", "v", false, "also every read")
+	set.BoolVarP(&f.verbose, "verbose", "v", false, "also every read, and in a plan each thing that a prune keeps or removes")
 	set.BoolVar(&f.json, "json", false, "print events instead of text, one JSON object a line")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan: show what would be done, change nothing")
 	set.BoolVar(&f.unattended, "unattended", false, "for timers: run only what nixmox approve has approved (exit code 4)")

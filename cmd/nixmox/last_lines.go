@@ -9,8 +9,7 @@ import (
 )
 
 // lastLines say what was done, what was not, and how to go on.
-func (a *app) lastLines(w io.Writer, playbook string, plan bool, r engine.Report) {
-	s := styleFor(a.stdout)
+func (a *app) lastLines(w io.Writer, s style, playbook string, plan bool, r engine.Report) {
 	took := r.Took.Round(time.Millisecond)
 	say := func(color, format string, args ...any) {
 		_, _ = fmt.Fprintln(w, s.paint(color, clean(fmt.Sprintf(format, args...)))) // the writer remembers its errors

@@ -42,13 +42,24 @@ func changesOf(p *engine.Plan) []*engine.PlannedCall {
 	return out
 }
 
+// shownCall is a call as --json shows it: a saved plan has the same lists once
+// already, in its decision.
+type shownCall struct {
+	*engine.PlannedCall
+	Calendar []builtin.Dated `json:"calendar,omitempty"`
+}
+
 // keepPlan saves the plan where -o says, and prints it where --json does.
 func (a *app) keepPlan(f *engineFlags, shown io.Writer, p *engine.Plan) error {
 	if f.json {
 		if err := p.Encode(); err != nil {
 			return err
 		}
-		if err := json.NewEncoder(shown).Encode(map[string]any{"plan": p, "calls": p.Calls}); err != nil {
+		calls := make([]shownCall, len(p.Calls))
+		for i := range p.Calls {
+			calls[i] = shownCall{&p.Calls[i], p.Calls[i].Calendar()}
+		}
+		if err := json.NewEncoder(shown).Encode(map[string]any{"plan": p, "calls": calls}); err != nil {
 			return err
 		}
 	}
@@ -60,7 +71,7 @@ func (a *app) keepPlan(f *engineFlags, shown io.Writer, p *engine.Plan) error {
 	if err != nil {
 		return err
 	}
-	err = p.Write(file)
+	err = p.Write(file, planText(p, style{each: f.verbose}))
 	if err == nil {
 		err = file.Sync()
 	}
@@ -109,10 +120,17 @@ func planText(p *engine.Plan, s style) string {
 				b = append(b, s.paint(red, "  (cannot be undone)")...)
 			}
 			b = append(b, "\n      "+s.paint(faint, "because of "+c.At.String()+", call "+string(c.Place))...)
-			start := len(b)
-			b = appendResult(b, c.Outcome, "      ")
+			start, dated := len(b), c.Calendar()
+			if dated == nil {
+				b = appendResult(b, c.Outcome, underCall)
+			} else {
+				b = appendFacts(b, c.Outcome, "\n"+underCall)
+			}
 			if shown := string(b[start:]); !isPrintable(shown) {
 				b = append(b[:start], clean(shown)...)
+			}
+			if len(dated) > 0 {
+				b = appendCalendar(b, dated, s)
 			}
 			if c.Err != nil {
 				b = append(b, "\n      "+s.paint(red, "it would fail: "+clean(c.Err.Error()))...)

@@ -181,7 +181,9 @@ func (a *app) show(e *estate, f *engineFlags, playbook string, plan bool, run fu
 		}
 	}
 	if !f.json {
-		a.lastLines(shown, playbook, plan, report)
+		s := styleFor(a.stdout)
+		s.each = f.verbose
+		a.lastLines(shown, s, playbook, plan, report)
 	}
 	code := report.Exit
 	if code == engine.ExitDone && f.exitCode && len(changesOf(report.Plan)) > 0 {

@@ -14,6 +14,7 @@ type style struct {
 	color bool // the terminal takes colours and nobody said no
 	width int  // columns; 0 for no limit
 	dates bool // a date before each line, for files
+	each  bool // nothing is left out of a calendar
 }
 
 // styleFor looks at where the text goes. https://no-color.org/

@@ -128,6 +128,23 @@ func appendResult(b []byte, typed builtin.Typed, indent string) []byte {
 	return b
 }
 
+// appendFacts appends what of a result is no list.
+func appendFacts(b []byte, typed builtin.Typed, lead string) []byte {
+	if typed.Type == nil {
+		return b
+	}
+	record, ok := typed.Type.Neutral(typed.Value).(*builtin.Record)
+	if !ok {
+		return b
+	}
+	for i, f := range record.Type.Fields {
+		if v := record.Values[i]; !isList(v) && !isEmpty(v) {
+			b = appendValue(append(b, lead+f.Name+": "...), v)
+		}
+	}
+	return b
+}
+
 func isList(v any) bool { _, ok := v.([]any); return ok }
 
 // appendItem appends what of a record is not empty, behind a lead.

@@ -32,7 +32,7 @@ type ClockError struct {
 	// Earliest is set if Now is before it, which cannot be.
 	Earliest time.Time
 
-	// Future is how many things that the rules count, in general nixmox's own, are dated later than Now by more than ClockTolerance.
+	// Future is how many things of nixmox's own are dated later than Now by more than ClockTolerance.
 	Future int
 
 	// Furthest is the one of them that is dated latest.
@@ -60,7 +60,7 @@ func (e *ClockError) Error() string {
 
 // checkClock looks for signs that now is wrong or that something was made while it was. A clock that is too far ahead cannot be
 // told from a machine that was off, and does no harm here until it is set right: what was made meanwhile is then in the future.
-func checkClock(items []Item, unmarked bool, now time.Time) error {
+func checkClock(items []Item, now time.Time) error {
 	now = now.Round(0) // the dates come from elsewhere, so only the wall clock compares
 	if now.Before(earliestNow) {
 		return &ClockError{Now: now, Earliest: earliestNow}
@@ -68,7 +68,7 @@ func checkClock(items []Item, unmarked bool, now time.Time) error {
 	latest := now.Add(ClockTolerance)
 	var wrong ClockError
 	for i := range items {
-		if !items[i].Ours && !unmarked || !items[i].Time.After(latest) {
+		if !items[i].Ours || !items[i].Time.After(latest) {
 			continue
 		}
 		wrong.Future++

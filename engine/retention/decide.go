@@ -50,7 +50,7 @@ func Decide(items []Item, rules Rules, now time.Time) (Decision, error) {
 	if err := rules.Validate(); err != nil {
 		return Decision{}, err
 	}
-	if err := checkClock(items, rules.Unmarked, now); err != nil {
+	if err := checkClock(items, now); err != nil {
 		return Decision{}, err
 	}
 	groups, err := intoGroups(items)
@@ -85,7 +85,7 @@ func (d *decider) decide(g group) {
 	keepAll := d.rules.KeepsAll()
 	for i := range g.entries {
 		e := &g.entries[i]
-		if reason := untouchable(e.item, d.rules.Unmarked); reason != "" {
+		if reason := untouchable(e.item); reason != "" {
 			e.keep, e.reason = true, reason
 		} else if keepAll {
 			e.keep, e.reason = true, "the rules keep all"
@@ -102,9 +102,9 @@ func (d *decider) decide(g group) {
 }
 
 // untouchable says why an item stays without being counted, or "" if the rules are to decide.
-func untouchable(item *Item, unmarked bool) string {
+func untouchable(item *Item) string {
 	switch {
-	case !item.Ours && !unmarked:
+	case !item.Ours:
 		return "not made by nixmox"
 	case item.Protected != "":
 		return "protected: " + item.Protected

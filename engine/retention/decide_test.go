@@ -1,7 +1,6 @@
 package retention
 
 import (
-	"errors"
 	"strings"
 	"testing"
 )
@@ -203,33 +202,5 @@ func TestTheOnlyOneStays(t *testing.T) {
 		if gone := decide(t, change(ours("2020-01-01", "2026-11-20"), "2020-01-01", func(i *Item) { i.Verified = true }), rules, at("2036-11-21")).Removed(); len(gone) != 0 {
 			t.Errorf("%s removes %v: the newest stays, and so does the newest verified", rules, gone)
 		}
-	}
-}
-
-// Told so, the rules count what others made like nixmox's own; what is held stays even then.
-func TestUnmarked(t *testing.T) {
-	items := ours("2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20")
-	for _, id := range []string{"2026-11-17", "2026-11-18", "2026-11-20"} {
-		change(items, id, func(i *Item) { i.Ours = false })
-	}
-	change(items, "2026-11-17", func(i *Item) { i.Protected = "held: send" })
-	rules := Rules{Last: 1}
-	wantReasons(t, decide(t, items, rules, at("2026-11-21")),
-		"2026-11-20: not made by nixmox",
-		"2026-11-19: last 1 of 1",
-		"2026-11-18: not made by nixmox",
-		"2026-11-17: not made by nixmox",
-	)
-	rules.Unmarked = true
-	wantReasons(t, decide(t, items, rules, at("2026-11-21")),
-		"2026-11-20: last 1 of 1",
-		"-2026-11-19: no rule keeps it: older than the rules reach",
-		"-2026-11-18: no rule keeps it: older than the rules reach",
-		"2026-11-17: protected: held: send",
-	)
-	// Then they can also stop the prune.
-	var clock *ClockError
-	if _, err := Decide(items, rules, at("2026-11-19 12:00")); !errors.As(err, &clock) || clock.Furthest.ID != "2026-11-20" {
-		t.Errorf("a clock that is behind what others made: %v", err)
 	}
 }

@@ -13,7 +13,7 @@
 // known, of the latest date.
 //
 //  1. Each thing gets one verdict, with a reason: by group, in each the newest first. The list itself is not touched.
-//  2. What is not marked as made by nixmox stays, unless the rules say Unmarked.
+//  2. What is not marked as made by nixmox stays. A function may take something for marked that somebody told it to, by name.
 //  3. What is protected or held stays.
 //  4. What has a date that cannot be right stays, because its age is not known.
 //  5. What stays by 2, 3 or 4 makes no difference to what becomes of the rest.

@@ -19,7 +19,7 @@ const minimumKey = "minimum"
 // ParseRules reads the counts as text: "last=3,daily=7", or in the spelling of Proxmox's option prune-backups,
 // "keep-last=3,keep-daily=7". "keep-all=1" and the empty string keep everything. Of the long spelling it takes what Proxmox takes
 // and refuses what Proxmox refuses (PVE::JSONSchema parse_property_string, PVE::Storage::Plugin validate_prune_backups), except
-// that it allows spaces around keys and values. "minimum=2" is Minimum; Location and Unmarked have no such form.
+// that it allows spaces around keys and values. "minimum=2" is Minimum; Location has no such form.
 func ParseRules(text string) (Rules, error) {
 	var rules Rules
 	keepAll := false

@@ -85,7 +85,7 @@ func TestRulesString(t *testing.T) {
 func TestRulesRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rules := drawRules(t)
-		rules.Location, rules.Unmarked = nil, false
+		rules.Location = nil
 		got, err := ParseRules(rules.String())
 		if err != nil || got != rules {
 			t.Fatalf("%s came back as %s, %v", rules, got, err)

@@ -128,7 +128,6 @@ func randomRules(r *rand.Rand) Rules {
 		}
 	}
 	rules.Minimum = max(0, r.IntN(8)-4)
-	rules.Unmarked = chance(r, 8)
 	rules.Location = oneOf(r, []*time.Location{nil, time.UTC, berlin, berlin, newYork, newYork})
 	return rules
 }

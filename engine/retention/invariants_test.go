@@ -69,7 +69,7 @@ type checker struct {
 
 func (c *checker) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "now %s, %s, unmarked %v, %v\n", stamp(c.now), c.rules, c.rules.Unmarked, c.rules.location())
+	fmt.Fprintf(&b, "now %s, %s, %v\n", stamp(c.now), c.rules, c.rules.location())
 	items := slices.Clone(c.items)
 	slices.SortFunc(items, modelNewer)
 	for _, item := range items {
@@ -93,7 +93,7 @@ func (c *checker) check(number uint64) error {
 	c.before = append(c.before[:0], c.items...)
 
 	decision, err := Decide(c.items, c.rules, c.now)
-	if believed := modelBelieves(c.items, c.rules, c.now); believed != (err == nil) {
+	if believed := modelBelieves(c.items, c.now); believed != (err == nil) {
 		return fmt.Errorf("15: the clock is to be believed: %v, and the error is: %v", believed, err) //nolint:errorlint // it may be nil
 	}
 	if err != nil {
@@ -172,7 +172,7 @@ func (c *checker) group(group []Item, stays *verdictSet) error {
 		keep := stays.of(item.ID).keep
 		switch {
 		case keep:
-		case !item.Ours && !c.rules.Unmarked:
+		case !item.Ours:
 			return fmt.Errorf("2: %q goes", item.ID)
 		case item.Protected != "":
 			return fmt.Errorf("3: %q goes", item.ID)
@@ -181,7 +181,7 @@ func (c *checker) group(group []Item, stays *verdictSet) error {
 		case c.rules.KeepsAll():
 			return fmt.Errorf("16: %q goes", item.ID)
 		}
-		if modelCounts(item, c.rules) {
+		if modelCounts(item) {
 			counting = append(counting, item)
 			if keep {
 				kept++
@@ -271,7 +271,7 @@ func (c *checker) otherPrunes(d Decision, stays *verdictSet) error {
 		return err
 	}
 	one := oneOf(r, groupOf[:])
-	alone := some(func(v *Verdict) bool { return v.Item.Group == one && modelCounts(v.Item, c.rules) })
+	alone := some(func(v *Verdict) bool { return v.Item.Group == one && modelCounts(v.Item) })
 	if err := same("5 and 13, a group alone, without what does not count", alone, c.rules, c.now); err != nil {
 		return err
 	}

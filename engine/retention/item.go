@@ -18,7 +18,8 @@ type Item struct {
 	// is only as good as the clock was). Higher is newer. In one group either all items have it or none has.
 	Order uint64
 
-	// Ours says that the thing carries nixmox's mark. Everything else is never removed and does not count.
+	// Ours says that the thing carries nixmox's mark, or that somebody has named it as one to be treated so. Everything else is
+	// never removed and does not count.
 	Ours bool
 
 	// Verified says that the thing is marked as read to its end and found whole.

@@ -21,17 +21,17 @@ func modelNewer(a, b Item) int {
 }
 
 // modelCounts reports whether rules may decide on a thing.
-func modelCounts(item Item, rules Rules) bool {
-	return (item.Ours || rules.Unmarked) && item.Protected == "" && item.Time.Year() > 2005
+func modelCounts(item Item) bool {
+	return item.Ours && item.Protected == "" && item.Time.Year() > 2005
 }
 
 // modelBelieves reports whether the clock looks right.
-func modelBelieves(items []Item, rules Rules, now time.Time) bool {
+func modelBelieves(items []Item, now time.Time) bool {
 	if now.Year() < 2026 {
 		return false
 	}
 	for _, item := range items {
-		if (item.Ours || rules.Unmarked) && item.Time.Sub(now) > 5*time.Minute {
+		if item.Ours && item.Time.Sub(now) > 5*time.Minute {
 			return false
 		}
 	}
@@ -55,7 +55,7 @@ func modelKept(group []Item, rules Rules) []string {
 	var stay []string
 	var counting []Item
 	for _, item := range group {
-		if modelCounts(item, rules) {
+		if modelCounts(item) {
 			counting = append(counting, item)
 		} else {
 			stay = append(stay, item.ID)

@@ -18,10 +18,6 @@ type Rules struct {
 	// Minimum is how many stay in a group whatever the rules say; 0 means 1. It cannot be turned off.
 	Minimum int
 
-	// Unmarked says that what others made counts and may go as well, as if it were nixmox's own. Somebody has to say so each
-	// time: it is how snapshots of another tool are taken over, and how a user's own are lost.
-	Unmarked bool
-
 	// Location is where an hour, a day and a week begin; nil means UTC. Proxmox uses the host's local time, so a prune of
 	// its archives that should agree with Proxmox's own gives that.
 	Location *time.Location

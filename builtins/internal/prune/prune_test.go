@@ -25,7 +25,6 @@ func TestDecide(t *testing.T) {
 	}{
 		{"ours go", prune.Ask{Items: items(0), Keep: builtin.Keep{Last: 1}}, 1, nil},
 		{"a minimum stays", prune.Ask{Items: items(0), Keep: builtin.Keep{Last: 1, Minimum: 2}}, 0, nil},
-		{"theirs go when told", prune.Ask{Items: items(0), Keep: builtin.Keep{Last: 1}, Unmarked: true}, 2, nil},
 		{"no rules", prune.Ask{Items: items(0)}, 0, nil},
 		{"the clock", prune.Ask{What: "pruning", Items: items(time.Hour), Keep: builtin.Keep{Last: 1}}, 0,
 			&builtin.Fault{Kind: builtin.Conflict, What: "pruning", Hint: "set the clock right; nothing was removed"}},
@@ -45,5 +44,28 @@ func TestDecide(t *testing.T) {
 				t.Errorf("fault is %+v, want %+v", f, c.fault)
 			}
 		})
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, c := range []struct {
+		glob, name string
+		match      bool
+	}{
+		{"", "", false}, {"", "a", false}, {"*", "a", true}, {"autosnap_*", "autosnap_2026", true}, {"autosnap_*", "auto-precious-manual", false}, {"daily-?", "daily-10", false},
+	} {
+		var n prune.Names
+		if err := n.UnmarshalText([]byte(c.glob)); err != nil {
+			t.Errorf("%q: %v", c.glob, err)
+		} else if n.Match(c.name) != c.match {
+			t.Errorf("%q matches %q: %v", c.glob, c.name, !c.match)
+		}
+	}
+	var n prune.Names
+	if err := n.UnmarshalText([]byte("a[")); err == nil || n != "" {
+		t.Errorf("a[ is taken for a glob: %v", err)
+	}
+	if prune.Names("a[").Match("a[") {
+		t.Error("what is no glob matches")
 	}
 }
