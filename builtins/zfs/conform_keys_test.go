@@ -25,7 +25,7 @@ func (m *machine) encrypted(names ...string) {
 	m.secrets()
 	for _, name := range names {
 		c := run.Command{
-			Argv:  []string{"zfs", "create", "-o", "encryption=on", "-o", "keyformat=passphrase", "-o", "keylocation=prompt", "-o", "canmount=noauto", m.root + name},
+			Argv:  []string{"zfs", "create", "-o", "encryption=on", "-o", "keyformat=passphrase", "-o", "keylocation=prompt", "-o", "canmount=noauto", "-o", "pbkdf2iters=100000", m.root + name},
 			Stdin: strings.NewReader("correct horse"),
 		}
 		if _, err := m.runner.Output(context.Background(), c); err != nil {
@@ -90,7 +90,7 @@ func TestKeys(t *testing.T) {
 		},
 		"made with a key": func(m *machine) {
 			m.secrets()
-			properties := map[string]any{"encryption": "on", "keyformat": "passphrase", "keylocation": "prompt"}
+			properties := map[string]any{"encryption": "on", "keyformat": "passphrase", "keylocation": "prompt", "pbkdf2iters": int64(100000)}
 			made := must[Made](m, "create", args{"dataset": m.root + "/e", "properties": properties, "key": right})
 			if made.Dataset.Encryption != "aes-256-gcm" || made.Dataset.Locked {
 				m.t.Errorf("%+v", made)
