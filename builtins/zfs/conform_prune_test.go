@@ -119,14 +119,14 @@ func TestPrune(t *testing.T) {
 			m.take(m.root, "one", "two", "three", "four")
 			c := m.decided("prune", args{"datasets": list(m.root), "keep": two})
 			m.zfs("destroy", m.root+"@one")
-			if s := m.settled(c, ""); s.State != builtin.NotDone {
+			if s := m.settlement(c, ""); s.State != builtin.NotDone {
 				m.t.Errorf("%+v", s)
 			}
 			r, err := perform[PruneResult](m, c)
 			if err != nil || len(r.Removed) != 2 {
 				m.t.Errorf("%+v, %v", r, err)
 			}
-			if s := m.settled(c, ""); s.State != builtin.Done || len(s.Result.(PruneResult).Removed) != 2 {
+			if s := m.settlement(c, ""); s.State != builtin.Done || len(s.Result.(PruneResult).Removed) != 2 {
 				m.t.Errorf("%+v", s)
 			}
 			m.left("@three", "@four")

@@ -135,18 +135,18 @@ func TestDestroySnapshots(t *testing.T) {
 		"gone by an earlier try": func(m *machine) {
 			m.take(m.root, "one", "two")
 			c := m.decided("destroy", args{"snapshots": list(m.root+"@one", m.root+"@two")})
-			if s := m.settled(c, ""); s.State != builtin.NotDone {
+			if s := m.settlement(c, ""); s.State != builtin.NotDone {
 				m.t.Errorf("before: %+v", s)
 			}
 			m.zfs("destroy", m.root+"@one")
-			if s := m.settled(c, ""); s.State != builtin.NotDone {
+			if s := m.settlement(c, ""); s.State != builtin.NotDone {
 				m.t.Errorf("in the middle: %+v", s)
 			}
 			r, err := perform[DestroyResult](m, c)
 			if err != nil || len(r.Destroyed) != 2 {
 				m.t.Errorf("%+v, %v", r, err)
 			}
-			if s := m.settled(c, ""); s.State != builtin.Done || len(s.Result.(DestroyResult).Destroyed) != 2 {
+			if s := m.settlement(c, ""); s.State != builtin.Done || len(s.Result.(DestroyResult).Destroyed) != 2 {
 				m.t.Errorf("after: %+v", s)
 			}
 		},
@@ -185,7 +185,7 @@ func TestDestroySnapshots(t *testing.T) {
 				m.t.Fatalf("%d, %v", len(r.Destroyed), err)
 			}
 			m.left("@stays", "/other@n000")
-			if s := m.settled(c, ""); s.State != builtin.Done {
+			if s := m.settlement(c, ""); s.State != builtin.Done {
 				m.t.Errorf("%+v", s)
 			}
 		},
@@ -215,7 +215,7 @@ func (m *machine) fails(c *builtin.Call, kind builtin.Kind, words string) *built
 	return f
 }
 
-func (m *machine) settled(c *builtin.Call, handle string) builtin.Settlement[any] {
+func (m *machine) settlement(c *builtin.Call, handle string) builtin.Settlement[any] {
 	m.t.Helper()
 	s, err := c.Func.Settle(m.t.Context(), c, handle)
 	if err != nil {

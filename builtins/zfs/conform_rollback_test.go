@@ -280,23 +280,23 @@ func TestRollback(t *testing.T) {
 			c := m.decided("rollback", args{"snapshot": m.root + "@one", "destroy_later": true})
 			handle := ""
 			m.run.Handle = func(_ builtin.Call, h string) error { handle = h; return nil }
-			if s := m.settled(c, ""); s.State != builtin.NotDone {
+			if s := m.settlement(c, ""); s.State != builtin.NotDone {
 				m.t.Errorf("before: %+v", s)
 			}
-			if s := m.settled(c, "a-hold-that-never-was"); s.State != builtin.Unknown || !strings.Contains(s.Why, "does not reach back") {
+			if s := m.settlement(c, "a-hold-that-never-was"); s.State != builtin.Unknown || !strings.Contains(s.Why, "does not reach back") {
 				m.t.Errorf("without a hold: %+v", s)
 			}
 			if _, err := perform[RollbackResult](m, c); err != nil {
 				m.t.Fatal(err)
 			}
 			m.write(m.root, "later", 50_000)
-			if s := m.settled(c, handle); s.State != builtin.Done || len(s.Result.(RollbackResult).Destroyed) != 1 || s.Fault != nil {
+			if s := m.settlement(c, handle); s.State != builtin.Done || len(s.Result.(RollbackResult).Destroyed) != 1 || s.Fault != nil {
 				m.t.Errorf("after: %+v", s)
 			}
 			// A second rollback is another call, and what was written since is told apart.
 			other := m.decided("rollback", args{"snapshot": m.root + "@one"})
 			m.zfs("hold", "other", m.root+"@one")
-			if s := m.settled(other, "other"); s.State != builtin.NotDone {
+			if s := m.settlement(other, "other"); s.State != builtin.NotDone {
 				m.t.Errorf("another: %+v", s)
 			}
 		},

@@ -202,7 +202,7 @@ func crash(m *machine, name string, s scene, at int, when string, somebody bool)
 		m.zfs("snapshot", m.root+"/a@auto-precious-manual")
 	}
 	there := m.snapshotsThere()
-	settled := m.settled(c, c.Handle)
+	settled := m.settlement(c, c.Handle)
 	var err error
 	switch settled.State {
 	case builtin.NotDone:
