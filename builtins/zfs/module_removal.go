@@ -40,7 +40,7 @@ func (c client) removalFuncs() []builtin.Func {
 			Errors:  removal,
 		}),
 		builtin.NewRead("diff", "List what changed in a mounted file system between two snapshots of it, or since one.", c.diff).With(builtin.Reference{
-			Example: "name = zfs.snapshot_name(\"before\", now())\nzfs.snapshot([\"rpool/share\"], name)\nlog(zfs.diff(\"rpool/share@\" + name).total)",
+			Example: "name = zfs.snapshot_name(\"before\", now())\nzfs.snapshot([\"rpool/share\"], name)\nlog(\"%d changes\" % zfs.diff(\"rpool/share@\" + name).total)",
 			Source:  "zfs-diff(8)",
 			Errors:  []builtin.Kind{builtin.Invalid, builtin.NotFound, builtin.Conflict, builtin.Unreachable, builtin.Failed},
 		}),

@@ -149,12 +149,12 @@ func parseDevice(line string, column int) (Device, error) {
 	}
 	for _, n := range []*int64{&d.Read, &d.Write, &d.Checksum} {
 		word, after, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
-		count, err := strconv.ParseInt(word, 10, 64)
-		if err != nil && (n != &d.Read || word != "" && strings.Trim(word, "0123456789") == "") {
-			return d, fmt.Errorf("the device %s: %q is no count of errors", name, word)
-		}
-		if err != nil {
+		if n == &d.Read && (word == "" || strings.Trim(word, "0123456789") != "") {
 			break // a spare has no counts
+		}
+		count, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			return d, fmt.Errorf("the device %s: %q is no count of errors", name, word)
 		}
 		*n, rest = count, after
 	}

@@ -106,27 +106,27 @@ type SetResult struct {
 }
 
 // checkSet looks at what is to be set, and at how it stands now.
-func (c client) checkSet(ctx context.Context, a SetArgs) (now map[string]Property, err error) {
+func (c client) checkSet(ctx context.Context, a SetArgs) error {
 	if len(a.Properties) == 0 {
-		return nil, builtin.Faultf(builtin.Invalid, "setting properties of %s: none is named", a.Dataset).Hinting("zfs.set(\"rpool/data\", compression = \"lz4\"), say")
+		return builtin.Faultf(builtin.Invalid, "setting properties of %s: none is named", a.Dataset).Hinting("zfs.set(\"rpool/data\", compression = \"lz4\"), say")
 	}
 	if err := checkSettings(a.what(), a.Properties); err != nil {
-		return nil, err
+		return err
 	}
-	now, err = c.properties(ctx, PropertiesArgs{Target: Target(a.Dataset), Names: a.names()})
+	now, err := c.properties(ctx, PropertiesArgs{Target: Target(a.Dataset), Names: a.names()})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// ZFS cuts a volume short without a word, and what stood there is gone.
 	if size, isSize := a.Properties["volsize"].bytes(); isSize {
 		if before, err := readInt([]byte(now["volsize"].Value), "volsize"); err != nil || size < before {
-			return nil, builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying(fmt.Sprintf("it has %d bytes, and a smaller size would destroy what stands at its end", before)).
+			return builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying(fmt.Sprintf("it has %d bytes, and a smaller size would destroy what stands at its end", before)).
 				Hinting("make a smaller volume and copy what is to stay; or by hand: zfs set volsize=…")
 		}
 	} else if _, asked := a.Properties["volsize"]; asked {
-		return nil, builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying(string(a.Properties["volsize"]) + " is no size").Hinting("give bytes, or a whole number with K, M, G or T")
+		return builtin.Faultf(builtin.Invalid, "%s", a.what()).Saying(string(a.Properties["volsize"]) + " is no size").Hinting("give bytes, or a whole number with K, M, G or T")
 	}
-	return now, nil
+	return nil
 }
 
 func (a SetArgs) names() []PropertyName {
@@ -140,7 +140,7 @@ func (a SetArgs) names() []PropertyName {
 // previewSet: ZFS has no dry run of it. Sizes come out in bytes, other words as
 // they go in, with few exceptions.
 func (c client) previewSet(ctx context.Context, a SetArgs) (SetResult, error) {
-	if _, err := c.checkSet(ctx, a); err != nil {
+	if err := c.checkSet(ctx, a); err != nil {
 		return SetResult{}, err
 	}
 	out := SetResult{Dataset: a.Dataset, Properties: map[string]Property{}}
@@ -165,7 +165,7 @@ func (c client) previewSet(ctx context.Context, a SetArgs) (SetResult, error) {
 }
 
 func (c client) set(ctx context.Context, a SetArgs) (SetResult, error) {
-	if _, err := c.checkSet(ctx, a); err != nil {
+	if err := c.checkSet(ctx, a); err != nil {
 		return SetResult{}, err
 	}
 	argv := append([]string{"zfs", "set"}, settingArguments("", a.Properties)...)

@@ -37,6 +37,7 @@ var settable = []setting{
 	{"keylocation", "none", false, false, ""},
 	{"logbias", "latency", true, false, "latency throughput"},
 	{"mountpoint", "", true, false, ""},
+	{"pbkdf2iters", "350000", false, false, ""},
 	{"primarycache", "all", true, false, "all none metadata"},
 	{"quota", "0", false, true, ""},
 	{"readonly", "off", true, false, "on off"},
