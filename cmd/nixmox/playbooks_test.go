@@ -128,6 +128,10 @@ func planAndRun(t *testing.T, name, file string, args []string) {
 
 	run := play(false)
 	for _, difference := range playtest.Compare(plan, run) {
+		// A name with the time in it is another one a second later.
+		if stamps := snapshotStamp.FindAllString(difference, -1); len(stamps) == 2 && stamps[0] != stamps[1] && strings.Contains(difference, ".name: planned") {
+			continue
+		}
 		t.Error(difference)
 	}
 	if name == "backup" && plan.Report.PlanEnds != "" {
