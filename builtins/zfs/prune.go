@@ -265,3 +265,16 @@ func (c client) settlePrune(ctx context.Context, a PruneArgs, _ string) (builtin
 	}
 	return builtin.Settlement[PruneResult]{State: builtin.Done, Result: PruneResult{Removed: d.Remove, Counts: d.Counts}}, nil
 }
+
+// Calendar is what a plan shows of it.
+func (d PruneDecision) Calendar() []builtin.Dated {
+	out := make([]builtin.Dated, 0, len(d.Stay)+len(d.Remove))
+	add := func(list []SnapshotIdentity, stays bool) {
+		for _, s := range list {
+			out = append(out, builtin.Dated{Group: string(s.Snapshot.Dataset()), Name: s.Snapshot.Name(), Time: s.Created, Stays: stays, Why: s.Reason})
+		}
+	}
+	add(d.Stay, true)
+	add(d.Remove, false)
+	return out
+}
